@@ -1,0 +1,1 @@
+"""Several institutions stand up SecretFlow together, each with its own `pulumi up`."""
