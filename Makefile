@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap demo demo-down lint types test unit e2e bench clean
+RUN := .venv/bin/
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+bootstrap:
+	@tools/bootstrap
+
+demo: bootstrap  ## two institutions, two real SecretFlow jobs, start to end
+	@$(RUN)consortium demo up
+
+demo-down:  ## take the demo down, its data included
+	@$(RUN)consortium demo down
+
+lint:  ## ruff and ansible-lint
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN)ansible-lint --offline -q roles
+
+types:  ## mypy, strict
+	$(RUN)mypy
+
+test: bootstrap lint types  ## everything that must be green, the two-party end-to-end run included
+	$(RUN)pytest tests
+
+unit: bootstrap  ## the tests that need no container
+	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi'
+
+e2e: bootstrap  ## only the end-to-end run
+	$(RUN)pytest tests/e2e
+
+bench: bootstrap  ## benchmarks: JSON in benchmarks/results, a table on the screen
+	$(RUN)python -m benchmarks
+
+clean:  ## what tests and lint left behind
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* coverage.json
