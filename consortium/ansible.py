@@ -44,7 +44,9 @@ class Summary:
 
     ok: int
     changed: int
-    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # host → tasks that changed something
+    changes: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # host → tasks that changed something
 
 
 class AnsibleFailed(ConsortiumError):
@@ -70,10 +72,20 @@ def run_playbook(
     with tempfile.TemporaryDirectory(prefix="consortium-ansible-") as folder:
         private = Path(folder)
         (private / "inventory").mkdir()
-        _write_private(private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory)))
+        _write_private(
+            private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory))
+        )
         # The child must find this interpreter's own ansible, whether or not its bin folder is on PATH.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        command = [sys.executable, "-m", "ansible_runner", "run", "-j", "--project-dir", str(playbook.parent)]
+        command = [
+            sys.executable,
+            "-m",
+            "ansible_runner",
+            "run",
+            "-j",
+            "--project-dir",
+            str(playbook.parent),
+        ]
         command += ["-p", playbook.name, str(private)]
         command += ["--cmdline", f"--forks {forks}" + (" --check --diff" if check else "")]
         child = subprocess.Popen(
@@ -95,7 +107,9 @@ def run_playbook(
             with suppress(ProcessLookupError):
                 child.kill()
             child.wait()
-    return outcome.conclude(return_code, expected_hosts={h for hosts in inventory.values() for h in hosts})
+    return outcome.conclude(
+        return_code, expected_hosts={h for hosts in inventory.values() for h in hosts}
+    )
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -149,11 +163,17 @@ class _Outcome:
         elif kind == "runner_on_ok":
             if result.get("changed"):
                 self._changes.setdefault(host, []).append(task)
-            yield Event("changed" if result.get("changed") else "ok", task, host, diff=_diff_headers(result))
-        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
+            yield Event(
+                "changed" if result.get("changed") else "ok", task, host, diff=_diff_headers(result)
+            )
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get(
+            "ignore_errors"
+        ):
             message = _message(result)
             self._failures.append(f"{host}: {task}: {message}")
-            yield Event("failed" if kind == "runner_on_failed" else "unreachable", task, host, message)
+            yield Event(
+                "failed" if kind == "runner_on_failed" else "unreachable", task, host, message
+            )
         elif kind == "playbook_on_stats":
             self._stats = {k: v for k, v in data.items() if isinstance(v, dict)}
         elif kind in ("error", "verbose") and data.get("msg"):
@@ -190,5 +210,8 @@ def _message(result: Mapping[str, Any]) -> str:
 def _diff_headers(result: Mapping[str, Any]) -> tuple[str, ...]:
     diffs = result.get("diff") or []
     diffs = diffs if isinstance(diffs, list) else [diffs]
-    return tuple(str(d.get("after_header") or d.get("before_header")) for d in diffs
-                 if isinstance(d, dict) and (d.get("after_header") or d.get("before_header")))
+    return tuple(
+        str(d.get("after_header") or d.get("before_header"))
+        for d in diffs
+        if isinstance(d, dict) and (d.get("after_header") or d.get("before_header"))
+    )
