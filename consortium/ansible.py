@@ -44,9 +44,7 @@ class Summary:
 
     ok: int
     changed: int
-    changes: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # host → tasks that changed something
+    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # host → tasks that changed something
 
 
 class AnsibleFailed(ConsortiumError):
@@ -72,9 +70,7 @@ def run_playbook(
     with tempfile.TemporaryDirectory(prefix="consortium-ansible-") as folder:
         private = Path(folder)
         (private / "inventory").mkdir()
-        _write_private(
-            private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory))
-        )
+        _write_private(private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory)))
         # The child must find this interpreter's own ansible, whether or not its bin folder is on PATH.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         command = [
@@ -107,20 +103,16 @@ def run_playbook(
             with suppress(ProcessLookupError):
                 child.kill()
             child.wait()
-    return outcome.conclude(
-        return_code, expected_hosts={h for hosts in inventory.values() for h in hosts}
-    )
+    return outcome.conclude(return_code, expected_hosts={h for hosts in inventory.values() for h in hosts})
 
 
 def _write_private(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
 
 
 def _ansible_inventory(inventory: Inventory) -> dict[str, Any]:
-    return {
-        "all": {"children": {group: {"hosts": dict(hosts)} for group, hosts in inventory.items()}}
-    }
+    return {"all": {"children": {group: {"hosts": dict(hosts)} for group, hosts in inventory.items()}}}
 
 
 def _settings(private: Path) -> dict[str, str]:
@@ -163,17 +155,11 @@ class _Outcome:
         elif kind == "runner_on_ok":
             if result.get("changed"):
                 self._changes.setdefault(host, []).append(task)
-            yield Event(
-                "changed" if result.get("changed") else "ok", task, host, diff=_diff_headers(result)
-            )
-        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get(
-            "ignore_errors"
-        ):
+            yield Event("changed" if result.get("changed") else "ok", task, host, diff=_diff_headers(result))
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             message = _message(result)
             self._failures.append(f"{host}: {task}: {message}")
-            yield Event(
-                "failed" if kind == "runner_on_failed" else "unreachable", task, host, message
-            )
+            yield Event("failed" if kind == "runner_on_failed" else "unreachable", task, host, message)
         elif kind == "playbook_on_stats":
             self._stats = {k: v for k, v in data.items() if isinstance(v, dict)}
         elif kind in ("error", "verbose") and data.get("msg"):

@@ -43,9 +43,7 @@ def role_digests(roles: Path = ROLES) -> dict[str, str]:
     digests = {"site": hashlib.sha256(SITE.read_bytes()).hexdigest()} if roles == ROLES else {}
     for role in sorted(p for p in roles.iterdir() if p.is_dir()):
         digest = hashlib.sha256()
-        for path in sorted(
-            p for p in role.rglob("*") if p.is_file() and "__pycache__" not in p.parts
-        ):
+        for path in sorted(p for p in role.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
             digest.update(str(path.relative_to(role)).encode() + b"\0" + path.read_bytes() + b"\0")
         digests[role.name] = digest.hexdigest()
     return digests
@@ -54,17 +52,13 @@ def role_digests(roles: Path = ROLES) -> dict[str, str]:
 class ConvergeProvider(ResourceProvider):
     """Observes digests, decides by comparing them, acts by one Ansible run."""
 
-    serialize_as_secret_always = (
-        False  # it captures no secret, and a readable state helps whoever debugs it
-    )
+    serialize_as_secret_always = False  # it captures no secret, and a readable state helps whoever debugs it
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         reasons = list(changes(olds, news))
         if reasons:
             _tell(news["urn_"], "will converge: " + "; ".join(reasons))
-        return DiffResult(
-            changes=bool(reasons), replaces=[], stables=[], delete_before_replace=False
-        )
+        return DiffResult(changes=bool(reasons), replaces=[], stables=[], delete_before_replace=False)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult(id_=props["party"], outs=_converge(props))
@@ -89,16 +83,12 @@ def changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator[str]:
     """
     for host, found in (olds.get("drift") or {}).items():
         yield f"{host} has drifted ({', '.join(found)})"
-    yield from (
-        f"role {name} {what}" for name, what in _compare(olds.get("roles"), news.get("roles"))
-    )
+    yield from (f"role {name} {what}" for name, what in _compare(olds.get("roles"), news.get("roles")))
     yield from (f"{host} {what}" for host, what in _compare(olds.get("hosts"), news.get("hosts")))
     old_files, new_files = olds.get("files") or {}, news.get("files") or {}
     for host in new_files:
         if host in old_files:
-            yield from (
-                f"{host}:{p} {what}" for p, what in _compare(old_files[host], new_files[host])
-            )
+            yield from (f"{host}:{p} {what}" for p, what in _compare(old_files[host], new_files[host]))
 
 
 def _compare(old: Any, new: Any) -> Iterator[tuple[str, str]]:
@@ -118,9 +108,7 @@ def _compare(old: Any, new: Any) -> Iterator[tuple[str, str]]:
 def _converge(props: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     urn = props["urn_"]
-    summary = run_playbook(
-        SITE, _inventory(props), env=_environment(props), on_event=lambda e: _show(urn, e)
-    )
+    summary = run_playbook(SITE, _inventory(props), env=_environment(props), on_event=lambda e: _show(urn, e))
     _tell(urn, f"{summary.ok} ok, {summary.changed} changed in {time.monotonic() - started:.1f} s")
     return {**props, "drift": {}}
 
@@ -218,9 +206,7 @@ class Converge(Resource, module="consortium", name="Converge"):
                 "files": {host: {f.path: f.digest for f in files[host]} for host in hosts},
                 "payload": pulumi.Output.secret(json.dumps(payload, sort_keys=True)),
                 "drift": {},
-                "urn_": pulumi.Output.from_input(parent_urn).apply(
-                    lambda urn: _child_urn(urn, name)
-                ),
+                "urn_": pulumi.Output.from_input(parent_urn).apply(lambda urn: _child_urn(urn, name)),
             },
             opts,
         )
