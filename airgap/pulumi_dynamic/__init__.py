@@ -1,0 +1,1 @@
+"""The SDK's server for dynamic resources, with a way out when the engine is killed."""
