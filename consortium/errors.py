@@ -1,4 +1,6 @@
-"""Errors that tell a person what is wrong, where, with which value, what would be allowed and how to mend it."""
+"""Errors that tell a person what is wrong, where, with which value, what would be allowed and how
+to mend it.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ EXIT_CODES: Mapping[int, str] = {
 class ConsortiumError(Exception):
     """The base of every error this package raises on purpose.
 
-    `what` is one sentence; the rest may be empty: `where` (file and field, or host), `value` (what was found,
-    never a secret), `allowed` (what would be accepted), `fix` (what to do next).
+    `what` is one sentence; the rest may be empty: `where` (file and field, or host), `value` (what
+    was found, never a secret), `allowed` (what would be accepted), `fix` (what to do next).
     """
 
     exit_code: ClassVar[int] = EXIT_FAILED
@@ -45,7 +47,8 @@ class ConsortiumError(Exception):
         super().__init__(what)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments are lost by the default pickling; Pulumi's dynamic providers send errors around.
+        # Keyword-only arguments are lost by the default pickling; Pulumi's dynamic providers send
+        # errors around.
         return (_rebuild, (type(self), self.__dict__.copy()))
 
     def __str__(self) -> str:

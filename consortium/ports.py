@@ -1,6 +1,8 @@
-"""Every port number inside an institution, in one place. Templates and roles receive numbers and compute none.
+"""Every port number inside an institution, in one place. Templates and roles receive numbers and
+compute none.
 
-Only one port of an institution is public (the gateway's); everything here lives on its inside network.
+Only one port of an institution is public (the gateway's); everything here lives on its inside
+network.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ COORDINATOR_OPERATOR_PORT = 8080
 COORDINATOR_PEER_PORT = 8081
 
 GATEWAY_PUBLIC_PORT = 8443
-"""The gateway's mTLS port inside its container; the engine publishes it where the stack settings say."""
+"""The gateway's mTLS port inside its container; the engine publishes it where the stack settings
+say.
+"""
 GATEWAY_OPERATOR_PORT = 8080
 """The gateway's listener that leads to the coordinator's operator API."""
 GATEWAY_ADMIN_PORT = 9901
@@ -23,7 +27,8 @@ GATEWAY_ADMIN_PORT = 9901
 
 MAX_SLOTS = 20
 MAX_MEMBERS = 100
-"""Keeps the outbound listeners below 32768, where Linux begins to hand out ports of its own choice."""
+"""Keeps the outbound listeners below 32768, where Linux begins to hand out ports of its own choice.
+"""
 
 _FIRST_SLOT_PORT = 20000  # Ray's worker processes use 10002 to 19999
 _FIRST_OUTBOUND_PORT = 21000
@@ -33,7 +38,9 @@ COORDINATOR = "coordinator"
 
 
 def fed_port(slot: int) -> int:
-    """Where rayfed's receiver of `slot` (from 0) listens on the head. ValueError outside 0..MAX_SLOTS-1."""
+    """Where rayfed's receiver of `slot` (from 0) listens on the head. ValueError outside
+    0..MAX_SLOTS-1.
+    """
     return _FIRST_SLOT_PORT + 2 * _checked(slot)
 
 
@@ -64,8 +71,8 @@ def services(slots: int) -> dict[str, int]:
 def outbound_port(members: Sequence[str], peer: str, service: str) -> int:
     """The gateway's listener on the inside network that leads to `service` of `peer`.
 
-    `members` is the consortium's append-only list, so a new member moves nobody's port. ValueError for an
-    unknown peer or service.
+    `members` is the consortium's append-only list, so a new member moves nobody's port. ValueError
+    for an unknown peer or service.
     """
     if peer not in members:
         raise ValueError(f"{peer!r} is not a member; members are {', '.join(members)}")
