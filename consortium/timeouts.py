@@ -129,7 +129,7 @@ class Timeouts(BaseModel):
         }
 
     def as_variables(self) -> dict[str, Any]:
-        """All values by name, and the two groups that SecretFlow takes as they are, ready for JSON."""
+        """All values by name, and the two groups SecretFlow takes as they are; ready for JSON."""
         return {
             **self.model_dump(mode="json"),
             "cross_silo_comm_options": self.cross_silo_comm_options(),
@@ -144,7 +144,7 @@ def derive(budget: TimeoutBudget, slots: int) -> Timeouts:
 
 
 def lint(timeouts: Timeouts) -> list[str]:
-    """The rules that `timeouts` breaks, each as a sentence with the numbers; empty when all hold."""
+    """The rules that `timeouts` breaks, each a sentence with the numbers; empty when all hold."""
     return [
         f"{rule.text} does not hold ({rule.numbers(timeouts)}): {rule.reason}"
         for rule in RULES
