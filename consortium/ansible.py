@@ -70,6 +70,7 @@ def run_playbook(
     with tempfile.TemporaryDirectory(prefix="consortium-ansible-") as folder:
         private = Path(folder)
         (private / "inventory").mkdir()
+        _write_private(private / "ansible.cfg", "[defaults]\n")
         _write_private(private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory)))
         # The child must find this interpreter's own ansible, whether or not its bin folder is on PATH.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -117,7 +118,7 @@ def _ansible_inventory(inventory: Inventory) -> dict[str, Any]:
 
 def _settings(private: Path) -> dict[str, str]:
     return {
-        "ANSIBLE_CONFIG": os.devnull,  # an operator's own ansible.cfg must not change what a role does
+        "ANSIBLE_CONFIG": str(private / "ansible.cfg"),  # an operator's own must not change what a role does
         "ANSIBLE_ROLES_PATH": str(ROLES),
         "ANSIBLE_LOCAL_TEMP": str(private),
         "ANSIBLE_PIPELINING": "1",
@@ -175,9 +176,10 @@ class _Outcome:
                 changed=sum(stats.get("changed", {}).values()),
                 changes={host: tuple(tasks) for host, tasks in self._changes.items()},
             )
-        reasons = self._failures or [line for line in self._noise if line][-15:]
-        if silent and not reasons:
+        reasons = list(self._failures)
+        if silent and not reasons and return_code == 0:
             reasons = [f"no result from {', '.join(sorted(silent))}"]
+        reasons = reasons or [line for line in self._noise if line][-15:]
         raise AnsibleFailed(
             f"Ansible did not converge (return code {return_code})",
             where=", ".join(sorted(bad or silent or expected_hosts)),

@@ -1,0 +1,54 @@
+"""One institution: its networks, volumes, nodes and gateway, and the Ansible run that makes them a party."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_docker as docker
+
+from consortium.components.labels import labels
+from consortium.components.network import Networks
+from consortium.components.node import Node, NodeModel
+from consortium.converge import GROUPS, Converge
+from consortium.nodefiles import Secrets, files_for, hosts_of
+from consortium.spec import Model
+
+
+class Institution(pulumi.ComponentResource):
+    """Everything `pulumi up` makes for one party."""
+
+    def __init__(
+        self, name: str, model: Model, secrets: Secrets, image: str, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("consortium:index:Institution", name, None, opts)
+        engine = docker.Provider(f"{name}-engine", host=model.settings.engine, opts=pulumi.ResourceOptions(parent=self))
+        child = pulumi.ResourceOptions(parent=self, providers={"docker": engine})
+        on_engine = pulumi.ResourceOptions(parent=self, provider=engine)
+        prefix = f"{model.consortium.name}-{model.party}"
+
+        networks = Networks(f"{name}-networks", model, child)
+        volume_labels = labels(docker.VolumeLabelArgs, model)
+        state = docker.Volume(f"{name}-state", name=f"{prefix}-state", labels=volume_labels, opts=on_engine)
+        jobs = docker.Volume(f"{name}-jobs", name=f"{prefix}-jobs", labels=volume_labels, opts=on_engine)
+        node_image = docker.RemoteImage(f"{name}-image", name=image, keep_locally=True, opts=on_engine)
+
+        hosts = hosts_of(model)
+        nodes = {
+            host.name: Node(host.name, NodeModel(model, host, node_image.image_id, networks, state, jobs), child)
+            for host in hosts
+        }
+        self.converge = Converge(
+            f"{name}-converge",
+            party=model.party,
+            engine=model.settings.engine,
+            hosts={host: node.id for host, node in nodes.items()},
+            groups={host.name: GROUPS[host.role] for host in hosts},
+            files={host.name: files_for(model, secrets, host) for host in hosts},
+            parent_urn=self.urn,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.gateway_endpoint = f"{model.own.gateway.host}:{model.own.gateway.port}"
+        # Known only once the nodes answer: an output that is there before its service would be a lie.
+        operator = f"http://{model.settings.operator.bind}:{model.settings.operator.port}"
+        self.status_page = self.converge.id.apply(lambda _: f"{operator}/")
+        self.coordinator_api = self.converge.id.apply(lambda _: f"{operator}/api/v1")
+        self.register_outputs({"gateway_endpoint": self.gateway_endpoint})
