@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,10 +96,23 @@ class Demo:
             self.consortium(party.name, "lint")
 
     def generate_data(self) -> dict[str, dict[str, str]]:
-        """Party → dataset → path relative to its workspace."""
-        from jobs.data import generate
+        """Make each institution's own tables in its own workspace. Party → dataset → path relative to it."""
+        from jobs import data
 
-        return {party.name: generate(party.name, self.workspace(party.name)) for party in self.parties}
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            data.psi(scratch)
+            data.logistic_regression(scratch)
+            found: dict[str, dict[str, str]] = {}
+            for party in self.parties:
+                target = self.workspace(party.name) / "data"
+                target.mkdir(exist_ok=True)
+                found[party.name] = {}
+                for made in sorted((scratch / party.name).glob("*.csv")):
+                    if not (target / made.name).exists():
+                        shutil.move(made, target / made.name)
+                    found[party.name][made.stem] = f"data/{made.name}"
+        return found
 
     def exchange_party_files(self) -> None:
         """Each institution sends the others its public face, and nothing else."""

@@ -1,0 +1,133 @@
+"""What stands after `pulumi up`: limits, labels, isolation, and nothing secret in clear."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+
+from consortium.demo import Demo
+from tests.e2e.conftest import Nodes
+
+PROBE = """
+import socket, sys
+host, port = sys.argv[1], int(sys.argv[2])
+try:
+    socket.create_connection((host, port), timeout=2).close()
+except OSError as error:
+    sys.exit(f"closed: {error}")
+"""
+
+
+def reaches(nodes: Nodes, role: str, host: str, port: int) -> bool:
+    code, _ = nodes.run(role, "python3", "-c", PROBE, host, str(port))
+    return code == 0
+
+
+def test_a_second_up_changes_nothing(institutions: Demo) -> None:
+    summary = institutions.json("alice", "up", "--yes")
+    assert set(summary["changes"]) == {"same"}
+
+
+def test_outputs_say_where_things_are(institutions: Demo) -> None:
+    outputs = institutions.json("alice", "outputs")
+    port = institutions.parties[0].operator_port
+    assert outputs["status_page"] == f"http://127.0.0.1:{port}/"
+    assert outputs["coordinator_api"] == f"http://127.0.0.1:{port}/api/v1"
+    assert outputs["gateway_endpoint"].endswith(f":{institutions.parties[0].gateway_port}")
+
+
+@pytest.mark.parametrize("role", ["head", "worker-1", "gateway"])
+def test_every_node_is_limited_labelled_watched_and_restarted(alice: Nodes, role: str) -> None:
+    node = alice[role]
+    assert node.attrs["HostConfig"]["Memory"] > 0
+    assert node.attrs["HostConfig"]["NanoCpus"] > 0
+    assert node.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert node.labels["consortium.party"] == "alice"
+    assert node.attrs["State"]["Health"]["Status"] == "healthy"
+    assert not node.attrs["HostConfig"]["Privileged"]
+
+
+def test_the_head_and_its_worker_form_one_ray_cluster(alice: Nodes) -> None:
+    code, text = alice.run("head", "/opt/secretflow/bin/ray", "status", user="ray")
+    assert code == 0, text
+    assert len(re.findall(r"^ *1 node_", text, re.M)) == 2, text
+
+
+def test_nodes_reach_a_peer_only_through_their_gateway(alice: Nodes, bob: Nodes, institutions: Demo) -> None:
+    ports = {"head": (6379, 8080, 8081, 8265, 20000), "worker-1": (8265, 10002), "gateway": (8443, 8080, 21000, 9901)}
+    for role, tried in ports.items():
+        for port in tried:
+            assert not reaches(alice, "head", bob.address(role), port), f"bob's {role}:{port} is open to alice's head"
+    public = institutions.json("bob", "outputs")["gateway_endpoint"].split(":")
+    assert not reaches(alice, "head", public[0], int(public[1])), "alice's head has a way out of its own"
+    assert reaches(alice, "gateway", public[0], int(public[1])), "the probe itself must be able to say yes"
+    assert reaches(alice, "head", "alice-gateway", 21100), "the gateway's outbound listener is the one way"
+
+
+def test_a_public_gateway_shows_one_port_and_wants_a_certificate(institutions: Demo) -> None:
+    host, port = institutions.json("bob", "outputs")["gateway_endpoint"].split(":")
+    hello = subprocess.run(
+        ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", "coordinator.alice.bob." + institutions.name],
+        input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert "HTTP/" not in hello.stdout
+    assert re.search(r"alert|reset|errno", hello.stderr + hello.stdout), hello.stderr
+
+
+def secrets_of(demo: Demo, party: str) -> dict[str, str]:
+    workspace = demo.workspace(party)
+    found = json.loads(demo.consortium(party, "secrets", "--show", "--json", capture=True))
+    found["passphrase"] = (workspace / ".private" / "passphrase").read_text().strip()
+    return {name: max(text.strip().splitlines(), key=len) for name, text in found.items()}
+
+
+@pytest.fixture(scope="module")
+def secret_lines(institutions: Demo) -> dict[str, str]:
+    """One unmistakable line of each generated secret of alice's."""
+    found = secrets_of(institutions, "alice")
+    assert len(found) >= 5
+    return found
+
+
+def test_no_secret_stands_in_clear_in_state_or_documents(institutions: Demo, secret_lines: dict[str, str]) -> None:
+    workspace = institutions.workspace("alice")
+    allowed = {workspace / ".private" / "passphrase", workspace / ".private" / "alice.token"}
+    for path in (p for p in workspace.rglob("*") if p.is_file() and p not in allowed):
+        text = path.read_bytes().decode(errors="replace")
+        for name, line in secret_lines.items():
+            assert line not in text, f"{name} stands in clear in {path}"
+
+
+def test_no_secret_stands_in_arguments_environment_or_logs(
+    engine: docker.DockerClient, alice: Nodes, secret_lines: dict[str, str]
+) -> None:
+    for role in ("head", "worker-1", "gateway"):
+        node = alice[role]
+        seen = json.dumps(node.attrs) + node.logs().decode(errors="replace")
+        seen += alice.run(role, "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")[1]
+        seen += alice.run(role, "sh", "-c", "cat /var/log/consortium/*/* 2>/dev/null")[1]
+        for name, line in secret_lines.items():
+            assert line not in seen, f"{name} stands in clear at {role}"
+
+
+def test_bobs_stack_never_read_a_private_file_of_alice(institutions: Demo) -> None:
+    """The two workspaces share the public party files and nothing else."""
+    alice, bob = institutions.workspace("alice"), institutions.workspace("bob")
+    assert not (bob / "stacks" / "Pulumi.alice.yaml").exists()
+    same = {p.relative_to(bob) for p in bob.rglob("*") if p.is_file() and (alice / p.relative_to(bob)).is_file()}
+    same = {p for p in same if (alice / p).read_bytes() == (bob / p).read_bytes()}
+    shared = {str(p) for p in same if ".private" in p.parts or p.parts[0] == "stacks" or p.parts[0] == "data"}
+    assert {p for p in shared if "meta.yaml" not in p} == set()
+    assert Path("parties/alice.yaml") in same
+
+
+def test_a_job_program_cannot_read_the_institutions_keys(alice: Nodes) -> None:
+    for path in ("/etc/consortium/secrets/signing.key", "/etc/consortium/secrets/operator.token"):
+        code, text = alice.run("head", "cat", path, user="ray")
+        assert code != 0
+        assert "Permission denied" in text
