@@ -1,0 +1,275 @@
+"""A job's program asks here for SecretFlow, ready for this party: `with session() as s:`.
+
+Runs in the SecretFlow environment: standard library only, SecretFlow is imported late. Where CONSORTIUM_SESSION names
+a file (docs/secretflow.md) this is production: own Ray, peers through the gateway. Without it all parties are
+simulated here, from `job.yaml` beside the program and `<CONSORTIUM_DATA>/<party>/<dataset>.csv`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+class SessionError(Exception):
+    """The session file cannot be used; the message names the file and the field."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of this slot: where it listens, where each peer's is reached, which Ray node runs it."""
+
+    listen: str  # host:port; rayfed keeps the port and binds [::] (fed/proxy/grpc/grpc_proxy.py)
+    peers: dict[str, str]  # party -> host:port on this party's own gateway
+    resources: dict[str, float] = field(default_factory=dict)  # Ray custom resources; empty = any node
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Derived from the consortium's one budget. The dicts are handed to SecretFlow as they are."""
+
+    cross_silo_comm_options: dict[str, Any]  # fed/config.py GrpcCrossSiloMessageConfig; milliseconds, bytes
+    link_desc: dict[str, Any]  # secretflow/device/device/spu.py _LINK_DESC_NAMES; milliseconds
+    init_s: float  # sf.init, readiness barrier included
+    shutdown_s: float  # sf.shutdown can wait for ever; then the process leaves
+    job_s: float  # the driver ends itself even where nobody is left to end it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The session file: one per attempt and party, mode 0600."""
+
+    consortium: str
+    party: str
+    parties: list[str]
+    job_id: str
+    attempt: int
+    job_name: str  # equal at every party, unique per attempt: rayfed answers 417 to any other
+    slot: int
+    ray_address: str
+    fed: Service
+    spu: Service
+    datasets: dict[str, dict[str, str | None]]  # party -> name -> path; null unless ours
+    output_dir: str  # like the datasets, at the same path on every Ray node of this party
+    timeouts: Timeouts
+    start_at: float  # seconds since the epoch by this party's clock; 0 = at once
+    parameters: dict[str, Any]
+    spu_runtime: dict[str, Any] = field(default_factory=lambda: {"protocol": "SEMI2K", "field": "FM64"})
+
+
+NESTED: dict[str, type[Any]] = {"fed": Service, "spu": Service, "timeouts": Timeouts}
+
+
+def slot_ports(slot: int) -> tuple[int, int]:
+    """(fed, spu) ports of a slot: above Ray's workers (10002-19999), below the kernel's own (32768)."""
+    return 20000 + 2 * slot, 20001 + 2 * slot
+
+
+def build(cls: type[Any], data: object, where: str) -> Any:
+    """A dataclass from a JSON object; unknown and missing fields are errors."""
+    if not isinstance(data, Mapping):
+        raise SessionError(f"{where}: expected an object, got {type(data).__name__}")
+    known = {item.name for item in fields(cls)}
+    if wrong := sorted(set(data) - known):
+        raise SessionError(f"{where}: unknown field {', '.join(wrong)}; allowed: {', '.join(sorted(known))}")
+    values = {k: build(NESTED[k], v, f"{where}: {k}") if k in NESTED else v for k, v in data.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise SessionError(f"{where}: {error}") from error
+
+
+def load(path: Path) -> Settings:
+    """Read and check a session file."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SessionError(f"{path}: {error}") from error
+    settings: Settings = build(Settings, data, str(path))
+    others = sorted(set(settings.parties) - {settings.party})
+    if len(others) != len(settings.parties) - 1:
+        raise SessionError(f"{path}: party: {settings.party!r} is not one of parties {settings.parties}")
+    for name, service in (("fed", settings.fed), ("spu", settings.spu)):
+        if sorted(service.peers) != others:
+            raise SessionError(f"{path}: {name}.peers: has {sorted(service.peers)}, peers are {others}")
+    return settings
+
+
+def init_options(s: Settings) -> dict[str, Any]:
+    """Arguments of sf.init (secretflow/device/driver.py); the own entry of cluster_config is where to listen."""
+    addresses = {**s.fed.peers, s.party: s.fed.listen}
+    comm = {
+        **s.timeouts.cross_silo_comm_options,
+        "exit_on_sending_failure": True,  # a peer out of reach ends the driver
+        "expose_error_trace": False,  # a peer must not read our stack
+        "use_global_proxy": False,  # one pair of proxies per job, so slots run side by side
+        "recv_resource_label": s.fed.resources or None,  # pins the receiver to the gateway's target
+    }
+    return {
+        "address": s.ray_address,
+        "cluster_config": {
+            "parties": {party: {"address": address} for party, address in sorted(addresses.items())},
+            "self_party": s.party,
+        },
+        "job_name": s.job_name,
+        "cross_silo_comm_options": comm,
+        "log_to_driver": True,
+    }
+
+
+def spu_cluster(s: Settings) -> dict[str, Any]:
+    """`cluster_def` of sf.SPU; ranks follow the sorted party names."""
+    own = {"party": s.party, "address": s.spu.listen, "listen_address": s.spu.listen}
+    peers = [{"party": party, "address": address} for party, address in s.spu.peers.items()]
+    return {"nodes": sorted([own, *peers], key=lambda node: node["party"]), "runtime_config": s.spu_runtime}
+
+
+def write_json(path: Path, value: object) -> None:
+    """Whole or not at all; for the owner's eyes only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(value, file, indent=2, sort_keys=True)
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+class Session:
+    """What a program sees. Each party runs the same program; a peer's path is only a name here."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        self.settings = settings
+        self.times: dict[str, Any] = {"driver_started_at": time.time()}
+        job = {} if settings else _job_yaml()
+        self.party = settings.party if settings else ""  # empty: all parties, simulated
+        self.parties: list[str] = settings.parties if settings else job["parties"]
+        self.parameters: dict[str, Any] = settings.parameters if settings else job["parameters"]
+        self.datasets = settings.datasets.get(settings.party, {}) if settings else {}
+        self.folder = Path(settings.output_dir if settings else "output")
+        self._result: object = {}
+
+    def dataset(self, party: str, name: str) -> str:
+        """Path of a party's dataset; at any other party only a label."""
+        if self.settings is None:
+            return str(Path(os.environ.get("CONSORTIUM_DATA", "data"), party, f"{name}.csv").resolve())
+        return self.settings.datasets[party][name] or f"/{party}/{name}"
+
+    def output(self, party: str, name: str) -> str:
+        """Path of an output file of a party; at any other party only a label."""
+        own = self.folder if self.settings else self.folder / party
+        return str((own / name).resolve()) if self.party in ("", party) else f"/{party}/{name}"
+
+    def result(self, value: object) -> None:
+        """What this party learns from the job, as JSON; written when the program ends well."""
+        self._result = value
+
+    def pyu(self, party: str) -> Any:
+        import secretflow
+
+        return secretflow.PYU(party)
+
+    def spu(self) -> Any:
+        """SecretFlow's SPU over all parties. Its runtime is pinned to the node the gateway forwards to."""
+        import secretflow
+        from secretflow.device.device.spu import SPU, SPURuntime
+
+        s = self.settings
+        if s is None:
+            return SPU(secretflow.utils.testing.cluster_def(self.parties))
+
+        class PinnedSPU(SPU):  # type: ignore[misc]
+            def init(self) -> None:
+                for rank, node in enumerate(self.cluster_def["nodes"]):
+                    remote = secretflow.distributed.remote(SPURuntime).party(node["party"])
+                    self.actors[node["party"]] = remote.options(resources=s.spu.resources).remote(
+                        rank, self.cluster_def, self.link_desc, self.log_options, self.id
+                    )
+
+        return PinnedSPU(spu_cluster(s), s.timeouts.link_desc)
+
+    def __enter__(self) -> Session:
+        import ray  # noqa: F401
+        import secretflow  # seconds of work: before the agreed moment, so that parties enter sf.init together
+
+        s = self.settings
+        self.times["imports_done_at"] = time.time()
+        if s is None:
+            secretflow.init(self.parties, address="local", log_to_driver=False)
+            return self
+        _bound(s.timeouts.job_s, self._fail, f"the job took longer than job_s = {s.timeouts.job_s:g} s")
+        while (left := s.start_at - time.time()) > 0:
+            time.sleep(left - 0.005 if left > 0.01 else 0)
+        self.times |= {"start_at": s.start_at, "sf_init_entered_at": time.time()}
+        write_json(self.folder / "session.json", self.times)
+        ready = _bound(s.timeouts.init_s, self._fail, f"sf.init took longer than init_s = {s.timeouts.init_s:g} s")
+        try:
+            secretflow.init(**init_options(s))
+        except BaseException as error:
+            self._fail(f"sf.init: {type(error).__name__}: {error}")
+        ready.set()
+        self.times["sf_init_done_at"] = time.time()
+        write_json(self.folder / "session.json", self.times)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        import secretflow
+
+        if error is not None:
+            traceback.print_exception(error)
+            self._fail(f"{type(error).__name__}: {error}")
+        self.times["finished_at"] = time.time()
+        write_json(self.folder / "result.json", self._result)
+        done = _bound(self.settings.timeouts.shutdown_s if self.settings else 60, self._leave, "bounded")
+        secretflow.shutdown()
+        done.set()
+        self._leave("clean")
+
+    def _leave(self, shutdown: str) -> None:
+        """The result is written: nothing that SecretFlow still waits for may keep the process."""
+        write_json(self.folder / "session.json", {**self.times, "shutdown": shutdown})
+        _exit(0)
+
+    def _fail(self, why: str) -> None:
+        """Name the error and leave with code 1. No sf.shutdown: it waits for peers; Ray ends the job's actors."""
+        write_json(self.folder / "error.json", {"error": why, "at": time.time()})
+        print(f"session: {why}", file=sys.stderr)
+        _exit(1)
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _bound(seconds: float, late: Callable[[str], None], message: str) -> threading.Event:
+    """Call `late(message)` unless the returned event is set in time."""
+    done = threading.Event()
+    threading.Thread(target=lambda: done.wait(seconds) or late(message), daemon=True).start()
+    return done
+
+
+def _job_yaml() -> dict[str, Any]:
+    import yaml
+
+    job: dict[str, Any] = yaml.safe_load((Path(sys.argv[0]).parent / "job.yaml").read_text())
+    return job
+
+
+def session() -> Session:
+    """This party's session; a session file that cannot be used ends the program with code 2."""
+    path = os.environ.get("CONSORTIUM_SESSION")
+    try:
+        return Session(load(Path(path)) if path else None)
+    except SessionError as error:
+        print(f"session: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
