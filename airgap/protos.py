@@ -13,10 +13,13 @@ import sys
 import types
 
 
-def _without_parents(name: str) -> types.ModuleType:
-    """Imports ``name`` with its parents replaced by empty packages of the same place."""
+PROTO = "pulumi.runtime.proto"
+
+
+def _import_without_parents(*names: str) -> list[types.ModuleType]:
+    """Imports modules of `PROTO` with its parents replaced by empty packages of the same place."""
     if "pulumi" in sys.modules:
-        return importlib.import_module(name)
+        return [importlib.import_module(f"{PROTO}.{name}") for name in names]
     spec = importlib.util.find_spec("pulumi")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'pulumi'", name="pulumi")
@@ -27,18 +30,28 @@ def _without_parents(name: str) -> types.ModuleType:
         module.__path__ = [path]
         sys.modules[parent] = module
     try:
-        return importlib.import_module(name)
+        return [importlib.import_module(f"{PROTO}.{name}") for name in names]
     finally:
         for parent in parents:
             del sys.modules[parent]
 
 
-_without_parents("pulumi.runtime.proto")
-
-engine_pb2 = sys.modules["pulumi.runtime.proto.engine_pb2"]
-engine_pb2_grpc = sys.modules["pulumi.runtime.proto.engine_pb2_grpc"]
-language_pb2 = sys.modules["pulumi.runtime.proto.language_pb2"]
-language_pb2_grpc = sys.modules["pulumi.runtime.proto.language_pb2_grpc"]
-plugin_pb2 = sys.modules["pulumi.runtime.proto.plugin_pb2"]
-provider_pb2 = sys.modules["pulumi.runtime.proto.provider_pb2"]
-provider_pb2_grpc = sys.modules["pulumi.runtime.proto.provider_pb2_grpc"]
+(
+    engine_pb2,
+    engine_pb2_grpc,
+    language_pb2,
+    language_pb2_grpc,
+    plugin_pb2,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+) = _import_without_parents(
+    "engine_pb2",
+    "engine_pb2_grpc",
+    "language_pb2",
+    "language_pb2_grpc",
+    "plugin_pb2",
+    "provider_pb2",
+    "provider_pb2_grpc",
+    "status_pb2",
+)
