@@ -8,12 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from typing import NoReturn
 
 import grpc
 
 POLL_SECONDS = 0.3
 # As the SDK's: state of a whole stack may travel in one message.
 CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 400 * 1024 * 1024),)
+
+
+def abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:
+    """Ends a request with an error; gRPC raises to do so."""
+    context.abort(code, message)
+    raise AssertionError("unreachable: gRPC has raised")
 
 
 def exit_when_signalled(leave: Callable[[], None]) -> None:

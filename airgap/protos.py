@@ -12,7 +12,6 @@ import importlib.util
 import sys
 import types
 
-
 PROTO = "pulumi.runtime.proto"
 
 

@@ -57,8 +57,8 @@ def ensure_release(cache: Path, force: bool = False) -> Path:
         (made / "bin").mkdir(parents=True)
         compile_cli(go.ensure(cache, pin(r"^go (\S+)")), Path(temp), made)
         if release.exists():
-            os.replace(release, Path(temp) / "old")
-        os.replace(made, release)
+            release.replace(Path(temp) / "old")
+        made.replace(release)
     return release
 
 

@@ -30,7 +30,7 @@ a pinned toolchain is fetched from the same proxy when none that is new enough i
 
 def default_cache() -> Path:
     """The folder that everything is made in unless --cache names another."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(base) / "consortium" / "airgap"
 
 
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def locked(cache: Path) -> Iterator[None]:
     """Holds the cache for one installer; a second one waits and says so."""
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / ".lock", "w") as lock:
+    with (cache / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

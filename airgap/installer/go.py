@@ -93,8 +93,7 @@ def fetch(home: Path, needed: str) -> None:
             url = f"{proxy}/golang.org/toolchain/@v/{name}.zip"
             print(f"airgap: no Go {needed} found, fetching {url}", file=sys.stderr)
             try:
-                with urllib.request.urlopen(url, timeout=60) as src, open(archive, "wb") as dst:
-                    shutil.copyfileobj(src, dst)
+                download(url, archive)
                 break
             except (urllib.error.URLError, OSError) as error:
                 problems.append(f"{url}: {error}")
@@ -104,7 +103,13 @@ def fetch(home: Path, needed: str) -> None:
         if module_sum(archive) != TOOLCHAIN_SUMS[target]:
             raise InstallError(f"{url} has not the pinned content: {advice}")
         unpack(archive, f"golang.org/toolchain@{name}/", Path(temp) / "go")
-        os.replace(Path(temp) / "go", home)
+        (Path(temp) / "go").replace(home)
+
+
+def download(url: str, into: Path) -> None:
+    """Fetches a URL of a proxy that GOPROXY names."""
+    with urllib.request.urlopen(url, timeout=60) as source, into.open("wb") as file:  # noqa: S310
+        shutil.copyfileobj(source, file)
 
 
 def unpack(archive: Path, prefix: str, into: Path) -> None:

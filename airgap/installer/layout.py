@@ -55,7 +55,7 @@ def interpreter(python: str) -> str:
     if not found:
         raise InstallError(f"--python {python}: no such program")
     # Not resolved: the python of a virtual environment is a link that must be called as itself.
-    path = os.path.abspath(found)
+    path = str(Path(found).absolute())
     code = (
         "import importlib.util as u, sys; "
         f"print(*[m for m in {NEEDED!r} if not u.find_spec(m)]); sys.exit(sys.version_info < (3, 11))"
@@ -97,18 +97,18 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
     new.chmod(0o755)
-    os.replace(new, path)
+    new.replace(path)
 
 
 def link(source: Path, path: Path) -> None:
     """Makes ``path`` the same file as ``source``, without copying 100 MB."""
-    if path.exists() and os.path.samefile(source, path):
+    if path.exists() and path.samefile(source):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     os.link(source, new)
-    os.replace(new, path)
+    new.replace(path)
 
 
 def lay_out(cache: Path, release: Path, python: str) -> Installed:

@@ -65,9 +65,7 @@ def choose(options: Mapping[str, object], root: str) -> Interpreter:
         )
     toolchain = options.get("toolchain", "pip")
     if toolchain not in TOOLCHAINS:
-        raise OptionError(
-            f"runtime option toolchain = {toolchain!r}: one of {', '.join(TOOLCHAINS)}"
-        )
+        raise OptionError(f"runtime option toolchain = {toolchain!r}: one of {', '.join(TOOLCHAINS)}")
     folder = options.get("virtualenv") or (".venv" if toolchain == "uv" else None)
     if folder:
         prefix = Path(root, str(folder)).absolute()

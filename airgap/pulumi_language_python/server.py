@@ -66,8 +66,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):  # type: ignore[name-defi
         found = {d.metadata["Name"]: d.version for d in metadata.distributions(path=sites)}
         return language_pb2.GetProgramDependenciesResponse(
             dependencies=[
-                language_pb2.DependencyInfo(name=name, version=version)
-                for name, version in sorted(found.items())
+                language_pb2.DependencyInfo(name=name, version=version) for name, version in sorted(found.items())
             ]
         )
 
@@ -108,13 +107,11 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):  # type: ignore[name-defi
         try:
             return choose(options, request.info.root_directory)
         except OptionError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            plugin.abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     @staticmethod
     def _refuse(context: grpc.ServicerContext, reason: str) -> NoReturn:
-        context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, f"the stand-in Python language host: {reason}"
-        )
+        plugin.abort(context, grpc.StatusCode.UNIMPLEMENTED, f"the stand-in Python language host: {reason}")
 
 
 def _scalar(value: Any) -> object:

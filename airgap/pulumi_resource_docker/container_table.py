@@ -105,9 +105,7 @@ CONTAINER: Table = {
     "deviceReadBps": Prop(OBJECTS, puts=to("HostConfig.BlkioDeviceReadBps", v.rates), fields=RATES),
     "deviceReadIops": Prop(OBJECTS, puts=to("HostConfig.BlkioDeviceReadIOps", v.rates), fields=RATES),
     "deviceWriteBps": Prop(OBJECTS, puts=to("HostConfig.BlkioDeviceWriteBps", v.rates), fields=RATES),
-    "deviceWriteIops": Prop(
-        OBJECTS, puts=to("HostConfig.BlkioDeviceWriteIOps", v.rates), fields=RATES
-    ),
+    "deviceWriteIops": Prop(OBJECTS, puts=to("HostConfig.BlkioDeviceWriteIOps", v.rates), fields=RATES),
     "storageOpts": host("StorageOpt", MAP),
     # rights
     "privileged": host("Privileged", FLAG),

@@ -32,8 +32,6 @@ def message(error: Exception) -> str:
 def init_failed(error: InitFailed, inputs: struct_pb2.Struct) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata that makes the engine keep a half-made resource in its state."""
     status: Any = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
-    detail = pb.ErrorResourceInitFailed(
-        id=error.id, properties=inputs, inputs=inputs, reasons=[str(error)]
-    )
+    detail = pb.ErrorResourceInitFailed(id=error.id, properties=inputs, inputs=inputs, reasons=[str(error)])
     status.details.add().Pack(detail)
     return (("grpc-status-details-bin", status.SerializeToString()),)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from airgap.pulumi_resource_docker.resource import Call, Kind, ProviderError, Seen
-from airgap.pulumi_resource_docker.table import Failure, On, Prop, Shape, refuse
+from airgap.pulumi_resource_docker.table import Failure, On, Prop, Shape, Table, refuse
 from airgap.pulumi_resource_docker.wire import Props, unknown
 
 # The provider's own input: makes an edited file in the context a change that a preview shows.
-CONTEXT_DIGEST = "__contextDigest"
+CONTEXT_DIGEST = "contextDigest"
 
 
 def folder(build: Props) -> Path:
@@ -36,7 +37,7 @@ def members(root: Path) -> list[str]:
         return sorted(exclude_paths(str(root), patterns))
     found = []
     for parent, _, files in os.walk(root):
-        found += [os.path.relpath(os.path.join(parent, name), root) for name in files]
+        found += [str((Path(parent) / name).relative_to(root)) for name in files]
     return sorted(found)
 
 
@@ -46,7 +47,7 @@ def context_digest(build: Props) -> str:
     for name in [*members(root), str(dockerfile(build))]:
         path = root / name
         if path.is_symlink():
-            data = os.readlink(path).encode()
+            data = str(path.readlink()).encode()
         elif path.is_file():
             data = path.read_bytes()
         else:
@@ -62,7 +63,7 @@ class Image(Kind):
     name = "Image"
     computed = ("baseImageName", "registryServer", "repoDigest")
     autonamed = False
-    table = {
+    table: ClassVar[Table] = {
         "imageName": Prop(Shape.TEXT, On.UPDATE, note="the tag that the image gets", required=True),
         "build": Prop(
             Shape.OBJECT,
@@ -77,9 +78,7 @@ class Image(Kind):
                 "network": Prop(Shape.TEXT),
                 "addHosts": Prop(Shape.TEXTS),
                 "cacheFrom": Prop(Shape.OBJECT, fields={"images": Prop(Shape.TEXTS)}),
-                "builderVersion": Prop(
-                    Shape.TEXT, allowed=("BuilderV1",), note="BuildKit needs the official provider"
-                ),
+                "builderVersion": Prop(Shape.TEXT, allowed=("BuilderV1",), note="BuildKit needs the official provider"),
             },
         ),
         "skipPush": Prop(Shape.FLAG, On.UPDATE, note="must be true: nothing is pushed"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from airgap.pulumi_resource_docker.resource import Call, Kind, ProviderError, Seen, foreign_labels
-from airgap.pulumi_resource_docker.table import LABELS, Prop, Shape, refuse, request, to
+from airgap.pulumi_resource_docker.table import LABELS, Prop, Shape, Table, refuse, request, to
 from airgap.pulumi_resource_docker.wire import Props
 
 # Docker needs a moment after a container's end until its endpoint is gone.
@@ -28,10 +28,7 @@ def ipam_configs(configs: list[Props]) -> list[Props]:
 def seen_ipam(shown: Props) -> list[Props]:
     """The reverse, from an inspected network."""
     configs = (shown.get("IPAM") or {}).get("Config") or []
-    return [
-        {key: one[theirs] for key, (theirs, _) in IPAM_FIELDS.items() if one.get(theirs)}
-        for one in configs
-    ]
+    return [{key: one[theirs] for key, (theirs, _) in IPAM_FIELDS.items() if one.get(theirs)} for one in configs]
 
 
 def shown(key: str) -> Any:
@@ -44,7 +41,7 @@ class Network(Kind):
 
     name = "Network"
     computed = ("scope",)
-    table = {
+    table: ClassVar[Table] = {
         "name": Prop(Shape.TEXT, puts=to("Name"), seen=shown("Name")),
         "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver")),
         "internal": Prop(Shape.FLAG, puts=to("Internal"), seen=shown("Internal")),

@@ -27,9 +27,7 @@ PROVIDER: Table = {
         note="the daemon; default DOCKER_HOST, then unix:///var/run/docker.sock",
         test=bad_host,
     ),
-    "certPath": Prop(
-        Shape.TEXT, On.UPDATE, note="folder with ca.pem, cert.pem, key.pem for a tcp:// host"
-    ),
+    "certPath": Prop(Shape.TEXT, On.UPDATE, note="folder with ca.pem, cert.pem, key.pem for a tcp:// host"),
     "disableDockerDaemonCheck": Prop(
         Shape.FLAG, On.UPDATE, note="has no effect: the daemon is asked only when it is needed"
     ),

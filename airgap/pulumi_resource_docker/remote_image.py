@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from airgap.pulumi_resource_docker.resource import Call, Kind, ProviderError, Seen
-from airgap.pulumi_resource_docker.table import On, Prop, Shape, refuse
+from airgap.pulumi_resource_docker.table import On, Prop, Shape, Table, refuse
 from airgap.pulumi_resource_docker.wire import Props
 
 DIGEST_LENGTH = len("sha256:") + 64
@@ -15,7 +17,7 @@ class RemoteImage(Kind):
     name = "RemoteImage"
     computed = ("imageId", "repoDigest")
     autonamed = False
-    table = {
+    table: ClassVar[Table] = {
         "name": Prop(Shape.TEXT, note="looked up, and pulled when the daemon lacks it", required=True),
         "platform": Prop(Shape.TEXT, note="used when it is pulled"),
         "keepLocally": Prop(Shape.FLAG, On.UPDATE, note="true: destroy leaves the image"),

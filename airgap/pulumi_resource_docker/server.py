@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -11,18 +10,17 @@ import grpc
 from google.protobuf import empty_pb2
 
 from airgap import plugin
-from airgap.protos import engine_pb2, engine_pb2_grpc, plugin_pb2
+from airgap.protos import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2_grpc
 from airgap.protos import provider_pb2 as pb
-from airgap.protos import provider_pb2_grpc
-from airgap.pulumi_resource_docker import VERSION, errors, provider
+from airgap.pulumi_resource_docker import VERSION, answers, errors, provider
 from airgap.pulumi_resource_docker.container import Container
 from airgap.pulumi_resource_docker.daemon import Daemon
-from airgap.pulumi_resource_docker.diff import Difference, difference
+from airgap.pulumi_resource_docker.diff import difference
 from airgap.pulumi_resource_docker.image import Image
 from airgap.pulumi_resource_docker.invoke import FUNCTIONS
 from airgap.pulumi_resource_docker.network import Network
 from airgap.pulumi_resource_docker.remote_image import RemoteImage
-from airgap.pulumi_resource_docker.resource import Call, InitFailed, Kind, Seen
+from airgap.pulumi_resource_docker.resource import Call, InitFailed, Kind
 from airgap.pulumi_resource_docker.volume import Volume
 from airgap.pulumi_resource_docker.wire import Props, props, struct
 
@@ -74,12 +72,12 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Refuses what cannot be honoured."""
         failures = provider.check_config(props(request.news))
-        return pb.CheckResponse(inputs=request.news, failures=_failures(failures))
+        return pb.CheckResponse(inputs=request.news, failures=answers.failures(failures))
 
     def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Never a replacement: that would replace all it has made, volumes with their data."""
         old, new = (provider.decoded(props(p)) for p in (request.old_inputs, request.news))
-        return _diff(difference(provider.PROVIDER, old, new))
+        return answers.diff(difference(provider.PROVIDER, old, new))
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Remembers the daemon; it is first asked when a resource needs it."""
@@ -93,17 +91,17 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
         """Refuses what cannot be honoured and gives a name to what has none."""
         kind, old, new = self._kind(request, context), props(request.olds), props(request.news)
         if kind.autonamed and "name" not in new:
-            new["name"] = _autoname(request, old)
+            new["name"] = answers.autoname(request, old)
             new["__defaults"] = ["name"]
         failures = kind.check(new)
         inputs = new if failures else kind.prepare(new)
-        return pb.CheckResponse(inputs=struct(inputs), failures=_failures(failures))
+        return pb.CheckResponse(inputs=struct(inputs), failures=answers.failures(failures))
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Compares with the inputs of the last update, which a refresh corrects for drift."""
         kind, old, new = self._kind(request, context), props(request.old_inputs), props(request.news)
         found = difference(kind.table, old, new, request.ignoreChanges)
-        answer = _diff(found)
+        answer = answers.diff(found)
         answer.deleteBeforeReplace = bool(found.replaces) and kind.exclusive(old, new)
         return answer
 
@@ -111,13 +109,13 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
         """Makes a resource, or says what would be made."""
         kind, inputs = self._kind(request, context), props(request.properties)
         if request.preview:
-            return pb.CreateResponse(properties=struct(_public(kind.preview(inputs))))
+            return pb.CreateResponse(properties=struct(answers.public(kind.preview(inputs))))
 
         def act() -> Any:
             call = self._call(request)
             made = kind.create(call, inputs)
             seen = kind.read(call, made, inputs)
-            return pb.CreateResponse(id=seen.id, properties=struct(_outputs(inputs, seen)))
+            return pb.CreateResponse(id=seen.id, properties=struct(answers.outputs(inputs, seen)))
 
         return self._guard(context, act, inputs)
 
@@ -131,7 +129,7 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
             except errors.not_found():
                 return pb.ReadResponse()  # the engine drops it from state
             known = {**inputs, **seen.drifted} if inputs else seen.inputs
-            outputs = struct(_outputs(known, seen))
+            outputs = struct(answers.outputs(known, seen))
             return pb.ReadResponse(id=seen.id, properties=outputs, inputs=struct(known))
 
         return self._guard(context, act, inputs)
@@ -140,13 +138,13 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
         """Changes a resource in place."""
         kind, old, new = self._kind(request, context), props(request.old_inputs), props(request.news)
         if request.preview:
-            return pb.UpdateResponse(properties=struct(_public({**props(request.olds), **new})))
+            return pb.UpdateResponse(properties=struct(answers.public({**props(request.olds), **new})))
 
         def act() -> Any:
             call = self._call(request)
             kind.update(call, request.id, old, new)
             seen = kind.read(call, request.id, new)
-            return pb.UpdateResponse(properties=struct(_outputs(new, seen)))
+            return pb.UpdateResponse(properties=struct(answers.outputs(new, seen)))
 
         return self._guard(context, act, new)
 
@@ -186,9 +184,7 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
             severity = engine_pb2.INFO if ephemeral else engine_pb2.WARNING
             if self.engine:
                 self.engine.Log(
-                    engine_pb2.LogRequest(
-                        severity=severity, message=message, urn=request.urn, ephemeral=ephemeral
-                    )
+                    engine_pb2.LogRequest(severity=severity, message=message, urn=request.urn, ephemeral=ephemeral)
                 )
 
         timeout = float(getattr(request, "timeout", 0) or 0)
@@ -202,7 +198,8 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
 
     @staticmethod
     def _refuse(context: grpc.ServicerContext, token: str) -> NoReturn:
-        context.abort(
+        plugin.abort(
+            context,
             grpc.StatusCode.UNIMPLEMENTED,
             f"{token} is not served by the stand-in docker provider (see docs/airgap.md): "
             "use the official plugin or another resource",
@@ -215,48 +212,9 @@ class Host(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[name-def
             return act()
         except InitFailed as error:
             context.set_trailing_metadata(errors.init_failed(error, struct(inputs)))
-            context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        except Exception as error:  # noqa: BLE001 - the engine is told of everything
-            context.abort(grpc.StatusCode.UNKNOWN, errors.message(error))
-
-
-def _public(properties: Props) -> Props:
-    return {name: value for name, value in properties.items() if not name.startswith("__")}
-
-
-def _outputs(inputs: Props, seen: Seen) -> Props:
-    return _public({**inputs, **seen.outputs})
-
-
-def _autoname(request: Any, old: Props) -> str:
-    """The name it has, else the engine's proposal, else its own with random letters."""
-    if "name" in old.get("__defaults", ()) and old.get("name"):
-        return str(old["name"])
-    if request.autonaming.proposed_name:
-        return str(request.autonaming.proposed_name)
-    seed = request.randomSeed or os.urandom(8)
-    return f"{request.urn.rsplit('::', 1)[-1]}-{seed.hex()[:7]}"
-
-
-def _failures(failures: list[tuple[str, str]]) -> list[Any]:
-    return [pb.CheckFailure(property=name, reason=f"{name} {why}") for name, why in failures]
-
-
-def _diff(found: Difference) -> Any:
-    details = {}
-    for path, what in found.details.items():
-        top = path.split(".")[0].split("[")[0]
-        suffix = "_REPLACE" if top in found.replaces else ""
-        kind = getattr(pb.PropertyDiff.Kind, what + suffix)
-        details[path] = pb.PropertyDiff(kind=kind, inputDiff=True)
-    some = pb.DiffResponse.DIFF_SOME if found.changed else pb.DiffResponse.DIFF_NONE
-    return pb.DiffResponse(
-        changes=some,
-        diffs=sorted(found.changed),
-        replaces=sorted(found.replaces),
-        detailedDiff=details,
-        hasDetailedDiff=True,
-    )
+            plugin.abort(context, grpc.StatusCode.UNKNOWN, str(error))
+        except Exception as error:
+            plugin.abort(context, grpc.StatusCode.UNKNOWN, errors.message(error))
 
 
 def main(argv: list[str]) -> None:

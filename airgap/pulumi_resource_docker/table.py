@@ -100,9 +100,7 @@ Failure = tuple[str, str]  # property path, reason
 def check(table: Table, values: Mapping[str, Any], what: str, path: str = "") -> list[Failure]:
     """Everything that is wrong with the values, each with its property's path."""
     failures = [
-        (path + name, "is required")
-        for name, prop in table.items()
-        if prop.required and values.get(name) is None
+        (path + name, "is required") for name, prop in table.items() if prop.required and values.get(name) is None
     ]
     for name, value in values.items():
         if name.startswith("__") or value is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from airgap.pulumi_resource_docker.network import shown
 from airgap.pulumi_resource_docker.resource import Call, Kind, ProviderError, Seen, foreign_labels
-from airgap.pulumi_resource_docker.table import LABELS, Prop, Shape, refuse, request, to
+from airgap.pulumi_resource_docker.table import LABELS, Prop, Shape, Table, refuse, request, to
 from airgap.pulumi_resource_docker.wire import Props
 
 
@@ -13,7 +15,7 @@ class Volume(Kind):
 
     name = "Volume"
     computed = ("mountpoint",)
-    table = {
+    table: ClassVar[Table] = {
         "name": Prop(Shape.TEXT, puts=to("Name"), seen=shown("Name")),
         "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver")),
         "driverOpts": Prop(Shape.MAP, puts=to("DriverOpts"), seen=shown("Options")),
