@@ -4,7 +4,8 @@ to mend it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 EXIT_OK = 0
@@ -36,9 +37,7 @@ class ConsortiumError(Exception):
 
     exit_code: ClassVar[int] = EXIT_FAILED
 
-    def __init__(
-        self, what: str, *, where: str = "", value: str = "", allowed: str = "", fix: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, where: str = "", value: str = "", allowed: str = "", fix: str = "") -> None:
         self.what = what
         self.where = where
         self.value = value
@@ -115,6 +114,19 @@ class DocumentErrors(ConsortiumError):
 
     def as_dict(self) -> dict[str, Any]:
         return {"what": self.what, "problems": [problem.as_dict() for problem in self.problems]}
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """In a Pulumi program: let a ConsortiumError end it with the message alone, without a
+    traceback.
+    """
+    import pulumi
+
+    try:
+        yield
+    except ConsortiumError as error:
+        raise pulumi.RunError(str(error)) from error
 
 
 def _indent(text: str) -> str:

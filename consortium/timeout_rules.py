@@ -29,9 +29,7 @@ class Rule:
 
 
 def _backoff_s(t: Timeouts) -> float:
-    waits = [
-        t.rayfed_retry_initial_backoff_s * 2**n for n in range(t.rayfed_retry_max_attempts - 1)
-    ]
+    waits = [t.rayfed_retry_initial_backoff_s * 2.0**n for n in range(t.rayfed_retry_max_attempts - 1)]
     return sum(min(wait, t.rayfed_retry_max_backoff_s) for wait in waits)
 
 

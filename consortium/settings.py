@@ -1,0 +1,127 @@
+"""The private settings of one institution: `consortium:settings` in stacks/Pulumi.<party>.yaml."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+"""A DNS label of at most 32 characters: it becomes a part of host names, SNI and container names.
+"""
+
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s]+$")]
+
+
+def _bind(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("must be an IP address of the machine on which the engine runs") from None
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listen(_Settings):
+    """An address on which the engine publishes a port of the gateway."""
+
+    bind: Annotated[str, AfterValidator(_bind)]
+    port: Port
+
+
+class DatasetPath(_Settings):
+    """Where a dataset lies on the engine's machine."""
+
+    path: PathText
+    """Relative to the workspace, or absolute."""
+
+
+class Resources(_Settings):
+    """Limits of one node."""
+
+    memory_mb: int = Field(ge=64, le=4_194_304)
+    cpus: float = Field(gt=0, le=1024, allow_inf_nan=False)
+    shm_mb: int = Field(64, ge=64, le=1_048_576)
+    """Ray's object store lives in shared memory."""
+
+
+class NodeResources(_Settings):
+    """Limits per kind of node."""
+
+    head: Resources = Resources(memory_mb=4096, cpus=2, shm_mb=1024)
+    worker: Resources = Resources(memory_mb=4096, cpus=2, shm_mb=1024)
+    gateway: Resources = Resources(memory_mb=256, cpus=1)
+
+    def for_role(self, role: str) -> Resources:
+        """The limits of a `head`, `worker` or `gateway`. KeyError for another role."""
+        return {"head": self.head, "worker": self.worker, "gateway": self.gateway}[role]
+
+
+class Policy(_Settings):
+    """Who says yes to a job at this party; handed to the coordinator as it is."""
+
+    approve: Literal["person", "all", "list"] = "person"
+    programs: tuple[Digest, ...] | None = None
+    """With `list`: the digests of programs that are approved without a person; null = any."""
+    initiators: tuple[Name, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _list_names_something(self) -> Self:
+        named = [self.programs, self.initiators, self.datasets]
+        if self.approve == "list" and named == [None, None, None]:
+            raise ValueError(
+                "approve is list, but programs, initiators and datasets are all missing: name at least one"
+            )
+        if self.approve != "list" and named != [None, None, None]:
+            raise ValueError(f"approve is {self.approve}: programs, initiators and datasets go with list only")
+        return self
+
+
+class PackageMirror(_Settings):
+    """Where packages come from while an image is baked; null = the distribution's and Python's own
+    places.
+    """
+
+    apt: Url | None = None
+    pip: Url | None = None
+
+
+class StackSettings(_Settings):
+    """What one institution decides alone."""
+
+    placement: Literal["docker", "ssh"] = "docker"
+    engine: Annotated[str, StringConstraints(max_length=500, pattern=r"^(unix|tcp|ssh|https?)://[^\s]+$")] = (
+        "unix:///var/run/docker.sock"
+    )
+    image: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\s]+$")] | None = None
+    """null = the image `consortium image bake` made for the current content."""
+    workers: int = Field(1, ge=0, le=64, strict=True)
+    datasets: dict[str, DatasetPath] = {}
+    gateway: Listen
+    operator: Listen = Listen(bind="127.0.0.1", port=18080)
+    resources: NodeResources = NodeResources()
+    policy: Policy = Policy()
+    ca_bundle: PathText | None = None
+    package_mirror: PackageMirror = PackageMirror()
+
+    @model_validator(mode="after")
+    def _listens_apart(self) -> Self:
+        if self.gateway.port == self.operator.port and self.gateway.bind == self.operator.bind:
+            raise ValueError(
+                f"gateway and operator both take {self.gateway.bind}:{self.gateway.port}: choose another port for one"
+            )
+        return self

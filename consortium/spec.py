@@ -1,0 +1,181 @@
+"""The public documents as models: what all members agreed on, and each party's public face.
+
+Every model is frozen and refuses fields it does not know. Reading files and rules across documents:
+`documents.py`. The private settings of one institution: `settings.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from consortium import ports, trust
+from consortium.settings import Listen, Name, Port, StackSettings
+from consortium.timeouts import TimeoutBudget, Timeouts, derive
+
+__all__ = ["Consortium", "Gateway", "Listen", "Model", "Name", "Party", "Port", "StackSettings"]
+
+_PIN = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?")
+_HOST = re.compile(r"(?=.{1,253}$)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z][a-zA-Z0-9-]{0,62}")
+
+
+def _pin(value: str) -> str:
+    if not _PIN.fullmatch(value):
+        raise ValueError("must be one exact version such as 1.11.0b1: no range, no `latest`")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        if not _HOST.fullmatch(value) or value == "localhost":
+            raise ValueError("must be an IP address or a host name that the peers can reach") from None
+        return value
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        raise ValueError("must be an address at which the peers reach this gateway")
+    return value
+
+
+def _signing_key(value: str) -> str:
+    trust.load_signing_public_key(value)
+    return value
+
+
+Pin = Annotated[str, StringConstraints(max_length=40), AfterValidator(_pin)]
+Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Versions(_Document):
+    """What runs at every party; each an exact version, since SecretFlow's parts speak only to their
+    equals.
+    """
+
+    python: Pin
+    secretflow: Pin
+    ray: Pin
+    rayfed: Pin
+    spu: Pin
+
+
+class Limits(_Document):
+    """What no job may exceed."""
+
+    max_attempts: int = Field(3, ge=1, le=10)
+    clock_skew_ms: int = Field(250, ge=1, le=10_000)
+    """The largest difference between two parties' clocks with which a job may start."""
+
+
+class Consortium(_Document):
+    """consortium.yaml: the public agreement of all members."""
+
+    name: Name
+    mode: Literal["ray", "kuscia"] = "ray"
+    members: Annotated[tuple[Name, ...], Field(min_length=2, max_length=ports.MAX_MEMBERS)]
+    """Append-only: a member's place in the list decides port numbers at every party."""
+    slots: int = Field(2, ge=1, le=ports.MAX_SLOTS)
+    """Jobs one party runs at the same time."""
+    versions: Versions
+    timeouts: TimeoutBudget = TimeoutBudget()
+    limits: Limits = Limits()
+
+    @cached_property
+    def derived_timeouts(self) -> Timeouts:
+        """Every timeout that follows from the budget."""
+        return derive(self.timeouts, self.slots)
+
+
+class Gateway(_Document):
+    """Where the peers reach a party."""
+
+    host: Annotated[str, AfterValidator(_host)]
+    port: Port
+
+
+class Dataset(_Document):
+    """What a party tells the others about one of its datasets."""
+
+    description: Text = ""
+    columns: Annotated[tuple[Column, ...], Field(max_length=2000)] = ()
+
+
+class Party(_Document):
+    """parties/<party>.yaml: the public face of one party; only that party edits it."""
+
+    party: Name
+    gateway: Gateway
+    ca_certificates: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=16_384)], ...],
+        Field(min_length=1, max_length=2),
+    ]
+    """PEM; two while the CA is being replaced."""
+    signing_key: Annotated[str, StringConstraints(max_length=64), AfterValidator(_signing_key)]
+    """Base64 of the raw ed25519 public key that signs this party's approvals, outcomes and audit
+    records.
+    """
+    datasets: Annotated[dict[DatasetName, Dataset], Field(max_length=1000)] = {}
+
+
+class Model(_Document):
+    """Everything public that one institution's program needs, and its own settings. Holds no
+    secret.
+    """
+
+    consortium: Consortium
+    parties: Mapping[Name, Party]
+    party: Name
+    settings: StackSettings
+    workspace: Path
+
+    @property
+    def own(self) -> Party:
+        """The institution's own party file."""
+        return self.parties[self.party]
+
+    @property
+    def peers(self) -> dict[str, Party]:
+        """The other members, in the consortium's order."""
+        return {name: self.parties[name] for name in self.consortium.members if name != self.party}
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Every derived timeout."""
+        return self.consortium.derived_timeouts
+
+    def digest(self) -> str:
+        """What the coordinators compare before a job: equal only if all hold the same agreement."""
+        return digest(self.consortium, self.parties)
+
+    def dataset_paths(self) -> dict[str, Path]:
+        """Dataset → absolute path on this machine."""
+        return {name: (self.workspace / dataset.path).resolve() for name, dataset in self.settings.datasets.items()}
+
+
+def canonical_json(value: Any) -> bytes:
+    """One byte string per value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def digest(consortium: Consortium, parties: Mapping[str, Party]) -> str:
+    """SHA-256 of consortium.yaml and the members' party files. Comments, order of keys and spelt-
+    out defaults make no difference.
+    """
+    public = {
+        "consortium": consortium.model_dump(mode="json"),
+        "parties": {name: parties[name].model_dump(mode="json") for name in consortium.members},
+    }
+    return hashlib.sha256(canonical_json(public)).hexdigest()
