@@ -16,6 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from consortium.trust import server_name
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+PARSE_ERRORS = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+"""What cryptography raises on malformed certificates, extensions and keys."""
+
 _CURVES = ("secp256r1", "secp384r1")
 
 
@@ -31,7 +34,7 @@ def ca_problems(pem: str, party: str, consortium: str, *, now: datetime | None =
         yield from _ca_key(certificate)
         if not certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             yield "has no common name, so nobody can tell whose it is"
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except PARSE_ERRORS as error:
         # Extensions and keys are parsed only when they are asked for.
         yield f"cannot be parsed: {error}"
 
@@ -49,7 +52,7 @@ def gateway_problems(
         yield from _gateway_extensions(certificate, server_name(party, consortium))
         if not any(_issued_by(certificate, ca) for ca in ca_pems):
             yield "is not issued by a CA of the party file"
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except PARSE_ERRORS as error:
         yield f"cannot be parsed: {error}"
 
 
@@ -58,7 +61,7 @@ def _single(pem: str) -> x509.Certificate | str:
         return "holds a private key; a party file is public"
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+    except PARSE_ERRORS as error:
         return f"is not a certificate in PEM: {error}"
     if len(found) != 1:
         return f"holds {len(found)} certificates; one entry is one certificate"

@@ -1,0 +1,190 @@
+"""Rules between documents. Each yields problems and none stops another, so one report holds them all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from consortium import timeouts, trust
+from consortium.errors import Problem
+from consortium.settings import StackSettings
+from consortium.spec import Consortium, Party
+from consortium.trust_checks import PARSE_ERRORS, ca_problems, gateway_problems
+from consortium.validation import did_you_mean
+from consortium.yamlfile import Loc, YamlFile
+
+D = TypeVar("D", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Document(Generic[D]):
+    """A file and its model; the model is None when the file has problems."""
+
+    file: YamlFile
+    model: D | None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack file: the settings in it, and the public certificate (empty if not known here)."""
+
+    file: YamlFile
+    settings: StackSettings | None
+    certificate: str
+    settings_loc: Loc = ()
+
+
+Parties = Mapping[str, Document[Party]]
+
+
+def rules(consortium: Document[Consortium], parties: Parties | None, stacks: Mapping[str, Stack]) -> Iterator[Problem]:
+    """Every broken rule. `parties` is None when only consortium.yaml is asked about."""
+    yield from _agreement(consortium)
+    if parties is None:
+        return
+    yield from _membership(consortium, parties)
+    for name, document in parties.items():
+        yield from _party(name, document, consortium.model)
+    yield from _all_different(parties, _endpoint, ("gateway",), "two parties have the same gateway endpoint")
+    yield from _all_different(parties, _ca_keys, ("ca_certificates",), "two parties have the same CA key")
+    yield from _all_different(parties, _signing_key, ("signing_key",), "two parties have the same signing key")
+    for name, stack in stacks.items():
+        yield from _stack(name, stack, parties, consortium.model)
+
+
+def _agreement(document: Document[Consortium]) -> Iterator[Problem]:
+    file, model = document.file, document.model
+    if model is None:
+        return
+    if model.mode == "kuscia":
+        yield Problem(
+            "this mode is not available yet",
+            where=file.where(("mode",)),
+            value="kuscia",
+            allowed="ray",
+            fix="mode: ray",
+        )
+    for index, member in enumerate(model.members):
+        if member in model.members[:index]:
+            where = file.where(("members", index))
+            yield Problem("a member stands twice", where=where, value=member, fix="keep the first")
+    for text in timeouts.lint(model.derived_timeouts):
+        yield Problem(text, where=file.where(("timeouts",)))
+
+
+def _membership(consortium: Document[Consortium], parties: Parties) -> Iterator[Problem]:
+    if consortium.model is None:
+        return
+    members = consortium.model.members
+    for index, member in enumerate(members):
+        if member not in parties:
+            yield Problem(
+                f"the party file parties/{member}.yaml is missing",
+                where=consortium.file.where(("members", index)),
+                value=member,
+                fix=f"ask {member} for it, or, if this is your institution: consortium join {member}",
+            )
+    for name, document in parties.items():
+        if name not in members:
+            yield Problem(
+                "a party file of a party that is no member",
+                where=document.file.name,
+                value=name,
+                allowed=", ".join(members),
+                fix=did_you_mean(name, members) or "remove the file, or agree on a new member",
+            )
+
+
+def _party(name: str, document: Document[Party], consortium: Consortium | None) -> Iterator[Problem]:
+    file, party = document.file, document.model
+    if party is None:
+        return
+    if party.party != name:
+        yield Problem(
+            "the party's name and the file's differ", where=file.where(("party",)), value=party.party, allowed=name
+        )
+    if consortium is None:
+        return
+    for index, pem in enumerate(party.ca_certificates):
+        for text in ca_problems(pem, name, consortium.name):
+            yield Problem(
+                f"the CA certificate {text}",
+                where=file.where(("ca_certificates", index)),
+                fix=f"{name}'s operator runs: consortium join {name}, and sends the new file",
+            )
+
+
+def _endpoint(party: Party) -> list[str]:
+    return [f"{party.gateway.host.lower()}:{party.gateway.port}"]
+
+
+def _signing_key(party: Party) -> list[str]:
+    return [party.signing_key]
+
+
+def _ca_keys(party: Party) -> list[str]:
+    keys = set()
+    for pem in party.ca_certificates:
+        try:
+            keys.add(trust.key_digest(pem))
+        except PARSE_ERRORS:  # ca_problems says what is wrong with it
+            continue
+    return sorted(keys)
+
+
+def _all_different(parties: Parties, values: Callable[[Party], list[str]], loc: Loc, what: str) -> Iterator[Problem]:
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name, document in parties.items():
+        if document.model:
+            for value in values(document.model):
+                owners[value].append(name)
+    for value, names in owners.items():
+        for later in names[1:]:
+            yield Problem(
+                what,
+                where=parties[later].file.where(loc),
+                value=f"{value}, also in parties/{names[0]}.yaml",
+                fix="each party makes its own keys and has its own endpoint",
+            )
+
+
+def _stack(name: str, stack: Stack, parties: Parties, consortium: Consortium | None) -> Iterator[Problem]:
+    party = parties[name].model if name in parties else None
+    if stack.settings and stack.settings.placement == "ssh":
+        where = stack.file.where((*stack.settings_loc, "placement"))
+        yield Problem("this placement is not available yet", where=where, value="ssh", allowed="docker")
+    if party is None:
+        return
+    if stack.settings:
+        yield from _datasets(name, stack, stack.settings, party)
+    if stack.certificate and consortium:
+        for text in gateway_problems(stack.certificate, party.ca_certificates, name, consortium.name):
+            yield Problem(
+                f"the gateway's certificate {text}",
+                where=stack.file.where(("config", "consortium:gatewayCertificate")),
+                fix=f"consortium join {name} --renew",
+            )
+
+
+def _datasets(name: str, stack: Stack, settings: StackSettings, party: Party) -> Iterator[Problem]:
+    for dataset in settings.datasets:
+        if dataset not in party.datasets:
+            yield Problem(
+                f"the dataset is not in parties/{name}.yaml",
+                where=stack.file.where((*stack.settings_loc, "datasets", dataset)),
+                value=dataset,
+                allowed=", ".join(party.datasets),
+                fix=did_you_mean(dataset, party.datasets) or "name it in the party file too",
+            )
+    for dataset in party.datasets:
+        if dataset not in settings.datasets:
+            yield Problem(
+                "the dataset has no path in the stack settings",
+                where=f"{stack.file.where((*stack.settings_loc, 'datasets'))}",
+                value=dataset,
+                fix=f"consortium join {name} --dataset {dataset}=PATH",
+            )
