@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -148,7 +149,7 @@ class Session:
 
     def __init__(self, settings: Settings | None) -> None:
         self.settings = settings
-        self.times: dict[str, Any] = {"driver_started_at": time.time()}
+        self.times: dict[str, Any] = {"session_opened_at": time.time()}
         job = {} if settings else _job_yaml()
         self.party = settings.party if settings else ""  # empty: all parties, simulated
         self.parties: list[str] = settings.parties if settings else job["parties"]
@@ -186,11 +187,14 @@ class Session:
         if s is None:
             return SPU(secretflow.utils.testing.cluster_def(self.parties))
 
+        class Runtime(SPURuntime):  # type: ignore[misc]
+            id = party = None  # its __repr__ needs them; without, a failed link is shown as AttributeError
+
         class PinnedSPU(SPU):  # type: ignore[misc]
             def init(self) -> None:
                 for rank, node in enumerate(self.cluster_def["nodes"]):
-                    remote = secretflow.distributed.remote(SPURuntime).party(node["party"])
-                    self.actors[node["party"]] = remote.options(resources=s.spu.resources).remote(
+                    remote = secretflow.distributed.remote(Runtime).party(node["party"])
+                    self.actors[node["party"]] = remote.options(num_cpus=0, resources=s.spu.resources).remote(
                         rank, self.cluster_def, self.link_desc, self.log_options, self.id
                     )
 
@@ -210,9 +214,13 @@ class Session:
             time.sleep(left - 0.005 if left > 0.01 else 0)
         self.times |= {"start_at": s.start_at, "sf_init_entered_at": time.time()}
         write_json(self.folder / "session.json", self.times)
+        # Ray's Jobs API starts drivers with SIGINT blocked; rayfed sends it to itself when a peer is out of reach.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        options = init_options(s)
+        options["cross_silo_comm_options"]["sending_failure_handler"] = self._lost
         ready = _bound(s.timeouts.init_s, self._fail, f"sf.init took longer than init_s = {s.timeouts.init_s:g} s")
         try:
-            secretflow.init(**init_options(s))
+            secretflow.init(**options)
         except BaseException as error:
             self._fail(f"sf.init: {type(error).__name__}: {error}")
         ready.set()
@@ -237,6 +245,9 @@ class Session:
         """The result is written: nothing that SecretFlow still waits for may keep the process."""
         write_json(self.folder / "session.json", {**self.times, "shutdown": shutdown})
         _exit(0)
+
+    def _lost(self, error: BaseException | None) -> None:
+        self._fail(f"a message could not be delivered to a peer: {error or 'see the log of SenderProxyActor'}")
 
     def _fail(self, why: str) -> None:
         """Name the error and leave with code 1. No sf.shutdown: it waits for peers; Ray ends the job's actors."""
