@@ -1,0 +1,82 @@
+"""The only Jinja environment. Templates are ours, from templates/; what they are filled with may be strangers' text.
+
+A value that is not plainly harmless (a name, a number, an address, a path) must pass through `to_json` or `yaml`,
+else rendering fails: no party can break out of a quoted string in a configuration file. Text from outside is never
+itself a template. A variable that is missing is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from consortium.errors import ConsortiumError
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+_HARMLESS = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")
+
+
+class TemplateFailed(ConsortiumError):
+    """A template cannot be rendered with these variables."""
+
+
+class Quoted(str):
+    """Text that a filter has made safe for its place."""
+
+    __slots__ = ()
+
+
+def render(template: str, variables: Mapping[str, Any], *, root: Path = TEMPLATES) -> str:
+    """The text of `template` (a path below `root`, suffix .j2) with `variables`. Raises TemplateFailed."""
+    try:
+        return environment(root).get_template(template).render(dict(variables))
+    except jinja2.TemplateSyntaxError as error:
+        where = f"{error.name or template}:{error.lineno}"
+        raise TemplateFailed(error.message or "syntax error", where=where) from error
+    except jinja2.TemplateNotFound as error:
+        raise TemplateFailed("no such template", where=str(root), value=str(error)) from error
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise TemplateFailed(str(error), where=template, fix="mend the template, or pass the variable") from error
+
+
+@lru_cache
+def environment(root: Path) -> jinja2.Environment:
+    """The environment for the templates below `root`."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(root),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 no HTML is made here; `finalize` refuses what is not quoted
+        finalize=_refuse_unquoted,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters = {**made.filters, "to_json": to_json, "yaml": to_yaml, "as_is": Quoted}
+    return made
+
+
+def to_json(value: Any, indent: int | None = None) -> Quoted:
+    """`value` as JSON: quotes, escapes and all."""
+    return Quoted(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False))
+
+
+def to_yaml(value: Any) -> Quoted:
+    """`value` as one line of YAML (flow style). Every text is in double quotes, so none is read as anything else."""
+    return Quoted(json.dumps(value, sort_keys=True, allow_nan=False))
+
+
+def _refuse_unquoted(value: Any) -> Any:
+    if isinstance(value, Quoted | jinja2.Undefined):
+        return value  # an undefined one raises by itself
+    if isinstance(value, bool) or value is None:
+        raise TypeError(f"{value} has no one spelling: use `| to_json`, or an if")
+    if isinstance(value, int | float) or (isinstance(value, str) and _HARMLESS.fullmatch(value)):
+        return value
+    raise TypeError(f"{json.dumps(value, default=repr)[:80]} is not plain: use `| to_json` or `| yaml`")
