@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import docker
 import docker.errors
 import requests
 
-from consortium import trust
 from consortium.errors import ConsortiumError, Problem
 from consortium.spec import Model
-from consortium.stack import Secrets
 
 
 class PreflightFailed(ConsortiumError):
@@ -28,22 +25,11 @@ class PreflightFailed(ConsortiumError):
         return "\n".join([f"{self.what}:", *(str(problem) for problem in self.problems)])
 
 
-def preflight(model: Model, secrets: Secrets, image: str) -> None:
-    """Check engine, image, ports, datasets and certificate. Raises PreflightFailed naming every problem."""
-    problems = [*_certificate(model, secrets), *_datasets(model), *_engine(model, image)]
+def preflight(model: Model, image: str) -> None:
+    """Check engine, image, ports and datasets. Raises PreflightFailed naming every problem."""
+    problems = [*_datasets(model), *_engine(model, image)]
     if problems:
         raise PreflightFailed(problems)
-
-
-def _certificate(model: Model, secrets: Secrets) -> Iterator[Problem]:
-    left = trust.not_after(secrets.gateway_certificate) - datetime.now(UTC)
-    if left.total_seconds() <= 0:
-        yield Problem(
-            "the gateway's certificate has expired",
-            where=f"stacks/Pulumi.{model.party}.yaml: consortium:gatewayCertificate",
-            value=f"valid until {trust.not_after(secrets.gateway_certificate):%Y-%m-%d %H:%M} UTC",
-            fix=f"consortium join {model.party} --renew, then `pulumi up`",
-        )
 
 
 def _datasets(model: Model) -> Iterator[Problem]:
