@@ -13,6 +13,18 @@ RAY_GCS_PORT = 6379
 RAY_JOBS_PORT = 8265
 """Ray's dashboard and Jobs API; on the head's loopback only."""
 
+RAY_FIXED_PORTS = {
+    "node-manager-port": 6380,
+    "object-manager-port": 6381,
+    "runtime-env-agent-port": 6382,
+    "dashboard-agent-grpc-port": 6383,
+    "dashboard-agent-listen-port": 6384,
+    "metrics-export-port": 6385,
+    "min-worker-port": 10002,
+    "max-worker-port": 19999,
+}
+"""Options of `ray start`, on head and workers. Left alone, Ray picks ports at random, slot ports included."""
+
 COORDINATOR_OPERATOR_PORT = 8080
 COORDINATOR_PEER_PORT = 8081
 
