@@ -11,7 +11,7 @@ from airgap.pulumi_resource_docker.container_values import endpoint
 from airgap.pulumi_resource_docker.diff import changed
 from airgap.pulumi_resource_docker.resource import Call, InitFailed, Kind, ProviderError, Seen
 from airgap.pulumi_resource_docker.table import Failure, On, request
-from airgap.pulumi_resource_docker.wire import Props, unknown
+from airgap.pulumi_resource_docker.wire import Props, objects, unknown
 
 WAIT_SECONDS = 60
 START_MILLISECONDS = 15_000
@@ -37,8 +37,8 @@ class Container(Kind):
 
     def exclusive(self, old: Props, new: Props) -> bool:
         """Nor can two containers have one port of the host or one fixed address."""
-        ports = any(p.get("external") for p in new.get("ports", []))
-        nets = new.get("networksAdvanced", [])
+        ports = any(p.get("external") for p in objects(new, "ports"))
+        nets = objects(new, "networksAdvanced")
         fixed = any(n.get("ipv4Address") or n.get("ipv6Address") for n in nets)
         return super().exclusive(old, new) or ports or fixed
 

@@ -51,7 +51,7 @@ CONTAINER: Table = {
     # the process
     "command": config("Cmd", TEXTS),
     "entrypoints": config("Entrypoint", TEXTS),
-    "envs": config("Env", TEXTS, unordered=True, test=v.bad_envs),
+    "envs": config("Env", TEXTS, unordered=True, private=True, test=v.bad_envs),
     "user": config("User", TEXT),
     "workingDir": config("WorkingDir", TEXT),
     "hostname": config("Hostname", TEXT),
@@ -200,8 +200,8 @@ CONTAINER: Table = {
         unordered=True,
         fields={
             "file": Prop(TEXT, required=True),
-            "content": Prop(TEXT),
-            "contentBase64": Prop(TEXT),
+            "content": Prop(TEXT, private=True),
+            "contentBase64": Prop(TEXT, private=True),
             "source": Prop(TEXT, note="a path on the machine that runs pulumi"),
             "sourceHash": Prop(TEXT, note="a change of it replaces the container"),
             "executable": Prop(FLAG),

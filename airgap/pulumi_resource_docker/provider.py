@@ -10,6 +10,7 @@ from airgap.pulumi_resource_docker.wire import UNKNOWN, Props
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 # The SDK's and the engine's own, not properties of the daemon.
 INTERNAL = ("version", "pluginDownloadURL")
+FILES = "write it to a file and give the folder as cert_path"
 ENCODED = (Shape.FLAG, Shape.TEXTS, Shape.OBJECT, Shape.OBJECTS)
 
 
@@ -32,9 +33,9 @@ PROVIDER: Table = {
         Shape.FLAG, On.UPDATE, note="has no effect: the daemon is asked only when it is needed"
     ),
     "context": refuse(Shape.TEXT, "give its address as host"),
-    "caMaterial": refuse(Shape.TEXT, "write it to a file and give the folder as cert_path"),
-    "certMaterial": refuse(Shape.TEXT, "write it to a file and give the folder as cert_path"),
-    "keyMaterial": refuse(Shape.TEXT, "write it to a file and give the folder as cert_path"),
+    "caMaterial": refuse(Shape.TEXT, FILES, private=True),
+    "certMaterial": refuse(Shape.TEXT, FILES, private=True),
+    "keyMaterial": refuse(Shape.TEXT, FILES, private=True),
     "registryAuth": refuse(Shape.OBJECTS, "pull the image with `docker login` beforehand", ([],)),
     "sshOpts": refuse(Shape.TEXTS, "ssh:// hosts are not served; forward the socket", ([],)),
 }

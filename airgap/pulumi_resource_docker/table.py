@@ -51,6 +51,7 @@ class Prop:
     required: bool = False
     allowed: tuple[Any, ...] = ()  # for a refused one: values that ask for nothing
     unordered: bool = False  # a list whose order has no meaning
+    private: bool = False  # may hold a secret: messages do not show it
     fields: Mapping[str, Prop] = field(default_factory=dict)
     test: Callable[[Any], str | None] | None = None  # a reason to refuse a value of the right shape
     seen: Callable[[Props], Any] | None = None  # the value, from what docker shows of the resource
@@ -64,9 +65,11 @@ def to(path: str, convert: Callable[[Any], Any] = same) -> tuple[tuple[str, Call
     return ((path, convert),)
 
 
-def refuse(shape: Shape, note: str, allowed: tuple[Any, ...] = ()) -> Prop:
+def refuse(
+    shape: Shape, note: str, allowed: tuple[Any, ...] = (), private: bool = False
+) -> Prop:
     """A property that this provider does not serve; ``note`` says what to do instead."""
-    return Prop(shape, On.REFUSE, note=note, allowed=allowed)
+    return Prop(shape, On.REFUSE, note=note, allowed=allowed, private=private)
 
 
 LABELS = Prop(
@@ -118,12 +121,12 @@ def _check_one(prop: Prop, value: Any, what: str, path: str) -> list[Failure]:
     if prop.on is On.REFUSE:
         if value in prop.allowed:
             return []
-        return [(path, f"= {_brief(value)} is not served by the stand-in provider: {prop.note}")]
+        return [(path, f"{_brief(prop, value)} is not served by the stand-in provider: {prop.note}")]
     if not right_shape(prop.shape, value):
-        return [(path, f"= {_brief(value)} must be {prop.shape.value}")]
+        return [(path, f"{_brief(prop, value)} must be {prop.shape.value}")]
     if prop.allowed and value not in prop.allowed:
         choices = ", ".join(str(choice) for choice in prop.allowed)
-        return [(path, f"= {_brief(value)} must be one of {choices}")]
+        return [(path, f"{_brief(prop, value)} must be one of {choices}")]
     reason = prop.test(value) if prop.test else None
     failures = [(path, reason)] if reason else []
     if prop.shape is Shape.OBJECT:
@@ -135,9 +138,11 @@ def _check_one(prop: Prop, value: Any, what: str, path: str) -> list[Failure]:
     return failures
 
 
-def _brief(value: Any) -> str:
+def _brief(prop: Prop, value: Any) -> str:
+    if prop.private or isinstance(value, (list, dict)):  # parts of it may be secrets
+        return "(value not shown)"
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"= {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def request(table: Table, values: Props) -> Props:

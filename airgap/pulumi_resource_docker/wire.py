@@ -52,3 +52,9 @@ def unknown(value: Any) -> bool:
     if isinstance(value, list):
         return any(unknown(item) for item in value)
     return bool(value == UNKNOWN)
+
+
+def objects(properties: Mapping[str, Any], name: str) -> list[Props]:
+    """A list's objects, as far as they are known: in a preview the list or an item may not be."""
+    value = properties.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
