@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from consortium.errors import ConsortiumError
 
@@ -25,12 +26,6 @@ _HARMLESS = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")
 
 class TemplateFailed(ConsortiumError):
     """A template cannot be rendered with these variables."""
-
-
-class Quoted(str):
-    """Text that a filter has made safe for its place."""
-
-    __slots__ = ()
 
 
 def render(template: str, variables: Mapping[str, Any], *, root: Path = TEMPLATES) -> str:
@@ -52,28 +47,29 @@ def environment(root: Path) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(root),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 no HTML is made here; `finalize` refuses what is not quoted
+        # No HTML is made here: it marks what filters and macros return, so that `finalize` can tell it from values.
+        autoescape=True,
         finalize=_refuse_unquoted,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters = {**made.filters, "to_json": to_json, "yaml": to_yaml, "as_is": Quoted}
+    made.filters = {**made.filters, "to_json": to_json, "yaml": to_yaml, "as_is": Markup}
     return made
 
 
-def to_json(value: Any, indent: int | None = None) -> Quoted:
+def to_json(value: Any, indent: int | None = None) -> Markup:
     """`value` as JSON: quotes, escapes and all."""
-    return Quoted(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False))
+    return Markup(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False))
 
 
-def to_yaml(value: Any) -> Quoted:
+def to_yaml(value: Any) -> Markup:
     """`value` as one line of YAML (flow style). Every text is in double quotes, so none is read as anything else."""
-    return Quoted(json.dumps(value, sort_keys=True, allow_nan=False))
+    return Markup(json.dumps(value, sort_keys=True, allow_nan=False))
 
 
 def _refuse_unquoted(value: Any) -> Any:
-    if isinstance(value, Quoted | jinja2.Undefined):
+    if isinstance(value, Markup | jinja2.Undefined):
         return value  # an undefined one raises by itself
     if isinstance(value, bool) or value is None:
         raise TypeError(f"{value} has no one spelling: use `| to_json`, or an if")

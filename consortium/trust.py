@@ -53,10 +53,20 @@ def server_name(party: str, consortium: str) -> str:
     return f"{party}.{consortium}"
 
 
-def make_ca(party: str, consortium: str, *, now: datetime | None = None, curve: Curve = "P-256") -> KeyPair:
-    """A self-signed CA for 10 years that can vouch for this party's gateway and nothing else."""
+def make_ca(
+    party: str,
+    consortium: str,
+    *,
+    now: datetime | None = None,
+    curve: Curve = "P-256",
+    key: str | None = None,
+) -> KeyPair:
+    """A self-signed CA for 10 years that can vouch for this party's gateway and nothing else.
+
+    With `key` (PEM) the certificate is for that key in place of a new one. ValueError if it is no EC key.
+    """
     now = now or datetime.now(UTC)
-    key = ec.generate_private_key(_CURVES[curve])
+    private = _load_ec(key) if key else ec.generate_private_key(_CURVES[curve])
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, consortium),
@@ -64,12 +74,12 @@ def make_ca(party: str, consortium: str, *, now: datetime | None = None, curve: 
         ]
     )
     constraint = x509.NameConstraints([x509.DNSName(server_name(party, consortium))], None)
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(key.public_key())
+        .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + timedelta(days=CA_DAYS))
@@ -77,9 +87,9 @@ def make_ca(party: str, consortium: str, *, now: datetime | None = None, curve: 
         .add_extension(_key_usage(sign_certificates=True), critical=True)
         .add_extension(constraint, critical=True)
         .add_extension(identifier, critical=False)
-        .sign(key, hashes.SHA256())
+        .sign(private, hashes.SHA256())
     )
-    return KeyPair(_pem(certificate), _private_pem(key))
+    return KeyPair(_pem(certificate), _private_pem(private))
 
 
 def issue_gateway(ca: KeyPair, party: str, consortium: str, *, now: datetime | None = None) -> KeyPair:
@@ -89,11 +99,7 @@ def issue_gateway(ca: KeyPair, party: str, consortium: str, *, now: datetime | N
     """
     now = now or datetime.now(UTC)
     issuer = _load(ca.certificate)
-    ca_key = serialization.load_pem_private_key(ca.key.encode(), password=None)
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise ValueError(  # noqa: TRY004 what is wrong is the text we were given
-            "the CA's private key is not an EC key"
-        )
+    ca_key = _load_ec(ca.key)
     if ca_key.public_key() != issuer.public_key():
         raise ValueError("the CA's private key does not belong to its certificate")
     key = ec.generate_private_key(ec.SECP256R1())
@@ -172,6 +178,13 @@ def not_after(certificate: str) -> datetime:
 def days_left(certificate: str, now: datetime | None = None) -> int:
     """Whole days until the certificate ends; negative when it has."""
     return (not_after(certificate) - (now or datetime.now(UTC))).days
+
+
+def _load_ec(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the CA's private key is not an EC key")  # noqa: TRY004 the text is wrong, not a type
+    return key
 
 
 def _load(pem: str) -> x509.Certificate:

@@ -1,0 +1,247 @@
+"""What `consortium join` does: keys made here, the public party file, the private stack settings.
+
+Every step may be cut off and run again: what is there is kept, what is missing is made, nothing is rotated unasked.
+A new gateway certificate first removes the old entry, so that a key without its certificate is never mistaken for
+a pair.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consortium import files, trust
+from consortium.documents import NAMESPACE, SECRET_KEYS, load_consortium, load_party
+from consortium.errors import ConsortiumError, DocumentErrors, UsageError
+from consortium.settings import StackSettings
+from consortium.spec import Consortium, Party
+from consortium.stackfile import StackFile, dump
+from consortium.validation import did_you_mean, validate
+from consortium.workspace import Workspace
+from consortium.yamlfile import YamlFile
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the operator asked for; None = leave as it is, or the default."""
+
+    endpoint: tuple[str, int] | None = None
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Name → path relative to the workspace, or absolute."""
+    workers: int | None = None
+    bind: str | None = None
+    operator_port: int | None = None
+    approve: str | None = None
+    renew: bool = False
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What there is now, and what this run made or changed of it."""
+
+    party: str
+    party_file: Path
+    stack_file: Path
+    ca_fingerprint: str
+    gateway_days_left: int
+    changed: tuple[str, ...]
+
+
+def join(workspace: Workspace, party: str, wishes: Wishes) -> Joined:
+    """Make `party` a member's institution in this workspace.
+
+    Raises DocumentErrors for wrong documents or wishes, UsageError for a party that is no member or a missing
+    endpoint, PulumiFailed, ConsortiumError where the keys of an existing party file are not here.
+    """
+    consortium = load_consortium(workspace.root)
+    if party not in consortium.members:
+        raise UsageError(
+            "not a member of the consortium",
+            where=str(workspace.root / "consortium.yaml"),
+            value=party,
+            allowed=", ".join(consortium.members),
+            fix=did_you_mean(party, consortium.members) or "all members add it at the end of `members` first",
+        )
+    return _Join(workspace, party, consortium, wishes).run()
+
+
+class _Join:
+    def __init__(self, workspace: Workspace, party: str, consortium: Consortium, wishes: Wishes) -> None:
+        self.workspace = workspace
+        self.party = party
+        self.consortium = consortium
+        self.wishes = wishes
+        self.stack = StackFile(workspace.stack_file(party))
+        self.party_file = workspace.party_file(party)
+        self.changed: list[str] = []
+        self._secrets: dict[str, str] = {}
+
+    def run(self) -> Joined:
+        old = load_party(self.workspace.root, self.party) if self.party_file.exists() else None
+        self._refuse_foreign_keys(old)
+        # Both are checked before anything is made, so a wrong option leaves nothing behind.
+        endpoint = self._endpoint(old)
+        settings = self._settings(endpoint[1])
+        self._make_stack()
+        self._note(self.stack.update(party=self.party, settings=settings), "stack settings")
+        ca = self._ca(old)
+        signing_key = self._signing_key(old)
+        self._gateway_certificate(ca)
+        self._tokens()
+        self._write_party_file(old, endpoint, ca, signing_key)
+        return Joined(
+            party=self.party,
+            party_file=self.party_file,
+            stack_file=self.workspace.stack_file(self.party),
+            ca_fingerprint=trust.fingerprint(ca),
+            gateway_days_left=trust.days_left(str(self.stack.config()["gatewayCertificate"])),
+            changed=tuple(self.changed),
+        )
+
+    def _refuse_foreign_keys(self, old: Party | None) -> None:
+        if old and not self.stack.has_secret("caKey"):
+            raise ConsortiumError(
+                "the party file is there, but not the keys it speaks of",
+                where=str(self.party_file),
+                value=f"no {NAMESPACE}:caKey in {self.workspace.stack_file(self.party).name}",
+                fix="put back the stack file; or remove the party file to make new keys, and send the new "
+                "file to every member",
+            )
+
+    def _endpoint(self, old: Party | None) -> tuple[str, int]:
+        if self.wishes.endpoint:
+            return self.wishes.endpoint
+        if old:
+            return old.gateway.host, old.gateway.port
+        raise UsageError("where do the peers reach this gateway?", value=self.party, fix="--endpoint HOST:PORT")
+
+    def _settings(self, public_port: int) -> dict[str, Any]:
+        wishes = self.wishes
+        old = self.stack.config().get("settings")
+        settings: dict[str, Any] = json.loads(json.dumps(old)) if isinstance(old, dict) else default_settings()
+        gateway = settings.setdefault("gateway", {"bind": "0.0.0.0"})
+        if wishes.endpoint or "port" not in gateway:
+            gateway["port"] = public_port
+        if wishes.bind is not None:
+            gateway["bind"] = wishes.bind
+        if wishes.operator_port is not None:
+            settings.setdefault("operator", {"bind": "127.0.0.1"})["port"] = wishes.operator_port
+        if wishes.workers is not None:
+            settings["workers"] = wishes.workers
+        if wishes.approve is not None:
+            settings["policy"] = {"approve": wishes.approve}
+        if wishes.datasets:
+            settings.setdefault("datasets", {}).update({n: {"path": p} for n, p in wishes.datasets.items()})
+        file = YamlFile(f"stacks/{self.workspace.stack_file(self.party).name}")
+        if validate(StackSettings, settings, file, (f"{NAMESPACE}:settings",)) is None:
+            raise DocumentErrors(file.problems)
+        return settings
+
+    def _make_stack(self) -> None:
+        self._note(self.workspace.make_passphrase(), "passphrase")
+        if self._known_stack():
+            return
+        self.workspace.pulumi("stack", "init", self.party, "--secrets-provider", "passphrase", "--no-select")
+        self.changed.append("stack")
+
+    def _known_stack(self) -> bool:
+        listed = json.loads(self.workspace.pulumi("stack", "ls", "--json"))
+        return any(entry["name"].split("/")[-1] == self.party for entry in listed)
+
+    def _ca(self, old: Party | None) -> str:
+        if not self.stack.has_secret("caKey"):
+            pair = trust.make_ca(self.party, self.consortium.name)
+            self._set_secret("caKey", pair.key)
+            return pair.certificate
+        if old:
+            return old.ca_certificates[0]
+        # The party file was lost, or never written: the same key gives a certificate that peers with the old one
+        # accept.
+        return trust.make_ca(self.party, self.consortium.name, key=self._secret("caKey")).certificate
+
+    def _signing_key(self, old: Party | None) -> str:
+        if not self.stack.has_secret("signingKey"):
+            made = trust.make_signing_key()
+            self._set_secret("signingKey", made.private)
+            return made.public
+        return old.signing_key if old else trust.signing_public_key(self._secret("signingKey"))
+
+    def _gateway_certificate(self, ca: str) -> None:
+        complete = self.stack.has_secret("gatewayKey") and self.stack.config().get("gatewayCertificate")
+        if complete and not self.wishes.renew:
+            return
+        pair = trust.issue_gateway(trust.KeyPair(ca, self._secret("caKey")), self.party, self.consortium.name)
+        self.stack.update(gatewayCertificate=None)
+        self._set_secret("gatewayKey", pair.key)
+        self.stack.update(gatewayCertificate=pair.certificate)
+        self.changed.append("gatewayCertificate")
+
+    def _tokens(self) -> None:
+        for name in ("operatorToken", "gatewayToken"):
+            if not self.stack.has_secret(name):
+                self._set_secret(name, trust.new_token())
+        file = self.workspace.token_file(self.party)
+        if not file.exists() or "operatorToken" in self.changed:
+            self._note(files.write(file, self._secret("operatorToken") + "\n", private=True), "token file")
+
+    def _write_party_file(self, old: Party | None, endpoint: tuple[str, int], ca: str, signing_key: str) -> None:
+        public: dict[str, Any] = old.model_dump(mode="json") if old else {"party": self.party}
+        public["gateway"] = {"host": endpoint[0], "port": endpoint[1]}
+        public.setdefault("ca_certificates", [ca])
+        public.setdefault("signing_key", signing_key)
+        datasets = public.setdefault("datasets", {})
+        for name, path in self.wishes.datasets.items():
+            datasets.setdefault(name, {"description": "", "columns": columns(self.workspace.root / path)})
+        file = YamlFile(f"parties/{self.party_file.name}")
+        made = validate(Party, public, file)
+        if made is None:
+            raise DocumentErrors(file.problems)
+        if made != old:
+            files.write(self.party_file, PARTY_HEADER.format(party=self.party) + dump(public))
+            self.changed.append("party file")
+
+    def _secret(self, key: str) -> str:
+        if key not in self._secrets:
+            shown = json.loads(self.workspace.pulumi("config", "--show-secrets", "--json", party=self.party))
+            self._secrets = {
+                name: shown[f"{NAMESPACE}:{name}"]["value"] for name in SECRET_KEYS if f"{NAMESPACE}:{name}" in shown
+            }
+        return self._secrets[key]
+
+    def _set_secret(self, key: str, value: str) -> None:
+        # The value goes through standard input: arguments are visible to every user of the machine.
+        self.workspace.pulumi("config", "set", f"{NAMESPACE}:{key}", "--secret", party=self.party, stdin=value)
+        self._secrets[key] = value.strip()
+        self.changed.append(key)
+
+    def _note(self, happened: bool, what: str) -> None:
+        if happened:
+            self.changed.append(what)
+
+
+PARTY_HEADER = """\
+# The public face of {party}: only {party} edits it, everybody holds a copy. It contains no secret.
+"""
+
+
+def default_settings() -> dict[str, Any]:
+    """The settings a new institution begins with, spelt out so that an operator sees what there is."""
+    template = StackSettings.model_validate({"gateway": {"bind": "0.0.0.0", "port": 1}})
+    settings = template.model_dump(mode="json", exclude_none=True)
+    del settings["gateway"], settings["package_mirror"]
+    return settings
+
+
+def columns(path: Path) -> list[str]:
+    """The column names of a CSV file, from its first line; none if it cannot be read yet."""
+    if path.suffix != ".csv":
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader([file.readline(100_000)]), [])]
+    except (OSError, UnicodeDecodeError):
+        return []
