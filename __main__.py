@@ -3,14 +3,13 @@
 import pulumi
 
 from consortium.components import Institution
-from consortium.errors import explained
-from consortium.image import node_image
+from consortium.image import image_name
 from consortium.preflight import preflight
-from consortium.stack import load_stack
+from consortium.stack import explained, load_stack
 
 with explained():
     model, secrets = load_stack(pulumi.Config("consortium"))
-    image = node_image(model)
+    image = model.settings.image or image_name()
     preflight(model, image)
 
 institution = Institution(model.party, model, secrets, image)

@@ -28,13 +28,18 @@ def pulumi_environment() -> dict[str, str]:
     if not (shutil.which("pulumi") and shutil.which("pulumi-language-python")):
         environment |= _airgap()
     # The program must run with this interpreter's packages, whatever python3 comes first on PATH.
-    return {**environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])}
+    return {
+        **environment,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
+    }
 
 
 def _airgap() -> dict[str, str]:
     if not AIRGAP.is_file():
         raise ToolchainMissing(
-            "Pulumi is not on PATH", value="pulumi, pulumi-language-python", fix="install Pulumi (pulumi.com/docs/install)"
+            "Pulumi is not on PATH",
+            value="pulumi, pulumi-language-python",
+            fix="install Pulumi (pulumi.com/docs/install)",
         )
     done = subprocess.run([sys.executable, str(AIRGAP), "--json"], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

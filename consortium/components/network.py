@@ -21,7 +21,11 @@ class Networks(pulumi.ComponentResource):
         prefix = f"{model.consortium.name}-{model.party}"
         child = pulumi.ResourceOptions(parent=self)
         self.inside = docker.Network(
-            f"{name}-inside", name=f"{prefix}-inside", internal=True, labels=labels(docker.NetworkLabelArgs, model), opts=child
+            f"{name}-inside",
+            name=f"{prefix}-inside",
+            internal=True,
+            labels=labels(docker.NetworkLabelArgs, model),
+            opts=child,
         )
         self.outside = docker.Network(
             f"{name}-outside", name=f"{prefix}-outside", labels=labels(docker.NetworkLabelArgs, model), opts=child
