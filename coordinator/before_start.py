@@ -1,0 +1,170 @@
+"""Rules from the proposal to the decision: who may say yes, when a start is decided, and who may abort what.
+
+Only the initiator decides an attempt, once, and a start needs every party's promise for that very attempt. A party
+refuses only what it has not promised and never aborts what it has promised: from these three the safety of a start
+follows (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from coordinator.actions import Commit
+from coordinator.ends import closed_by_final, give_up
+from coordinator.model import Draft, Job, Observed, Phase
+from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody
+
+_RETRIED_REFUSALS = frozenset({"busy", "absent"})
+
+
+def proposed(job: Job, seen: Observed) -> Commit | None:
+    if step := _closing(job, seen):
+        return step
+    said = job.approvals()
+    if job.me not in said and seen.bundle_ready:
+        own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
+        verdict = own if job.leads else seen.policy
+        if verdict:
+            return Commit(f"{verdict.verdict} by {verdict.by}", (Draft(Kind.APPROVAL, 0, verdict),))
+    if all(p in said and said[p].verdict == "approve" for p in job.proposal.parties):
+        return Commit("every party approved", phase=Phase.APPROVED)
+    return None
+
+
+def approved(job: Job, seen: Observed) -> Commit | None:
+    if step := _closing(job, seen):
+        return step
+    if job.leads:
+        if seen.now < job.retry_at or seen.free_slot is None:
+            return None
+        n = job.attempt + 1
+        ask = Draft(Kind.PREPARE, n, PrepareBody(promise_s=seen.timing.promise_s))
+        return Commit(f"asking for attempt {n}", (ask,), Phase.PREPARING, {"attempt": n, "prepared_at": seen.now})
+    n = job.prepare_round()
+    if n > job.attempt and job.decision(n) is None:
+        changes = {"attempt": n, "prepared_at": seen.now}
+        return Commit(f"attempt {n} asked for", phase=Phase.PREPARING, changes=changes)
+    return None
+
+
+def preparing(job: Job, seen: Observed) -> Commit | None:
+    if step := _aborted(job, seen) or (_lead(job, seen) if job.leads else None):
+        return step
+    own = job.promises(job.attempt).get(job.me)
+    checks = seen.checks if seen.checks and seen.checks.attempt == job.attempt else None
+    if own or not (checks or job.cancels()):
+        return None
+    if job.cancels():
+        return _refuse(job, "cancelled", f"cancelled by {', '.join(sorted(job.cancels()))}")
+    if checks and checks.code:
+        return _refuse(job, checks.code, checks.message)
+    if seen.free_slot is None:
+        return _refuse(job, "busy", "every slot is in use")
+    promise = PromiseBody(verdict="promise", slot=seen.free_slot, expires_at=seen.now + seen.timing.promise_s)
+    return Commit(
+        f"attempt {job.attempt} promised, slot {seen.free_slot}",
+        (Draft(Kind.PROMISE, job.attempt, promise),),
+        Phase.PROMISED,
+        {"slot": seen.free_slot},
+    )
+
+
+def _refuse(job: Job, code: str, message: str) -> Commit:
+    draft = Draft(Kind.PROMISE, job.attempt, PromiseBody(verdict="refuse", code=code, message=message[:2000]))
+    # the initiator stays: its own refusal is one more reason for `_lead` to abort
+    return Commit(f"attempt {job.attempt} refused: {message}", (draft,), None if job.leads else Phase.APPROVED)
+
+
+def promised(job: Job, seen: Observed) -> Commit | None:
+    n = job.attempt
+    if step := _aborted(job, seen):
+        return step
+    decision = job.decision(n)
+    if decision and decision.verdict == "start":
+        changes = {"starts": decision.starts, "driver_gone": False}
+        return Commit(f"attempt {n} starts", phase=Phase.STARTING, changes=changes)
+    if job.leads:
+        return _lead(job, seen)
+    for party, promise in sorted(job.promises(n).items()):
+        if promise.verdict == "refuse":  # a start needs every promise, so there can be none
+            why = f"attempt {n} cannot start: {party} refused: {promise.message}"
+            return Commit(why, phase=Phase.APPROVED, changes={"slot": None})
+    own = job.promises(n)[job.me]
+    if job.slot is not None and seen.now >= own.expires_at:
+        why = f"in doubt: no decision of {job.initiator} on attempt {n} while the promise held; the slot is free again"
+        return Commit(why, changes={"slot": None})
+    return _too_late(job, seen)
+
+
+def _lead(job: Job, seen: Observed) -> Commit | None:
+    """The initiator's decision on the attempt it asked promises for. Durable before anyone hears of it."""
+    n, parties = job.attempt, job.proposal.parties
+    promises = job.promises(n)
+    if why := _end_wanted(job, seen):
+        return _abort(job, seen, n, *why)
+    for party, promise in sorted(promises.items()):
+        if promise.verdict == "refuse":
+            final = None if promise.code in _RETRIED_REFUSALS else "failed"
+            return _abort(job, seen, n, promise.code, f"{party} refused attempt {n}: {promise.message}", final)
+    if set(promises) == set(parties):
+        digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}
+        decision = DecisionBody(
+            verdict="start",
+            start_at=seen.now + seen.timing.start_lead_s,
+            slots={p: promises[p].slot for p in parties},
+            promises=digests,
+            starts=job.starts + 1,
+            reason="every party promised",
+        )
+        return Commit(f"attempt {n}: start decided", (Draft(Kind.DECISION, n, decision),))
+    if seen.now >= job.prepared_at + seen.timing.promise_s:
+        missing = ", ".join(sorted(set(parties) - set(promises)))
+        decisions = [s.body for s in job.statements.values() if isinstance(s.body, DecisionBody)]
+        again = sum(d.code == "no-promise" for d in decisions) + 1 < seen.timing.prepare_rounds
+        why_missing = f"no promise of {missing} for attempt {n} within {seen.timing.promise_s:g} s"
+        return _abort(job, seen, n, "no-promise", why_missing, None if again else "failed")
+    return None
+
+
+def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:
+    """(code, reason, final) when the initiator has cause to end the job before a start."""
+    for party, said in sorted(job.approvals().items()):
+        if said.verdict == "deny":
+            return "denied", f"{party} denied the job: {said.reason or 'no reason given'}", "cancelled"
+    for party, wish in sorted(job.cancels().items()):
+        return "cancelled", f"{party} cancelled the job: {wish.reason or 'no reason given'}", "cancelled"
+    if seen.now >= job.proposal.deadline:
+        return "deadline", "the job's deadline passed before it could start", "failed"
+    return None
+
+
+def _abort(job: Job, seen: Observed, n: int, code: str, why: str, final: str | None) -> Commit:
+    body = DecisionBody.model_validate({"verdict": "abort", "code": code, "reason": why[:2000], "final": final})
+    changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + seen.timing.retry_s}
+    if final:
+        changes["settled"] = True
+    return Commit(why, (Draft(Kind.DECISION, n, body),), Phase(final) if final else Phase.APPROVED, changes)
+
+
+def _closing(job: Job, seen: Observed) -> Commit | None:
+    """Before any promise: the initiator may end the job, the others follow its final decision."""
+    if final := job.final_decision():
+        return closed_by_final(final)
+    if not job.leads:
+        return _too_late(job, seen)
+    if why := _end_wanted(job, seen):
+        return _abort(job, seen, job.attempt + 1, *why)
+    return None
+
+
+def _aborted(job: Job, seen: Observed) -> Commit | None:
+    if final := job.final_decision():
+        return closed_by_final(final)
+    decision = job.decision(job.attempt)
+    if decision and decision.verdict == "abort":
+        changes = {"slot": None, "retry_at": seen.now + seen.timing.retry_s}
+        return Commit(decision.reason, phase=Phase.APPROVED, changes=changes)
+    return None
+
+
+def _too_late(job: Job, seen: Observed) -> Commit | None:
+    """A participant that hears nothing final gives the job up after its deadline; it can never start then."""
+    return give_up(job, seen) if seen.now >= job.proposal.deadline + seen.timing.peer_lost_after_s else None

@@ -1,0 +1,156 @@
+"""A job folder as one block of bytes: packed in one way only, unpacked with nothing but regular files inside.
+
+Only uncompressed tar is read, so what arrives is never smaller than what it becomes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, JsonValue, ValidationError
+
+from coordinator.config import DatasetName, Model, Party
+from coordinator.statements import ProgramPath
+
+MAX_FILES = 500
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+}
+YAML_BYTES = 200_000
+
+
+class BundleError(Exception):
+    """A job folder is refused; the message names the file, what is wrong and what is allowed."""
+
+
+class JobFile(Model):
+    """job.yaml: what the submitter asks for."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+    description: Annotated[str, Field(max_length=2000)] = ""
+    program: ProgramPath = "main.py"
+    parties: tuple[Party, ...] = Field(min_length=2, max_length=64)
+    datasets: dict[Party, tuple[DatasetName, ...]] = Field(default_factory=dict)
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    max_attempts: int = Field(1, ge=1, le=20)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only: no tags, no aliases (a few lines of aliases become gigabytes)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise BundleError(f"job.yaml line {event.start_mark.line + 1}: aliases (*{event.anchor}) are not allowed")
+        return super().compose_node(parent, index)
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over every (path, bytes) in order of path; lengths before both, so nothing can be shifted."""
+    total = hashlib.sha256(b"consortium job folder v1\n")
+    for path, content in sorted(files.items()):
+        total.update(f"{len(path.encode())}:{path}:{len(content)}:".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The one tar of these files: sorted, no owners, no times."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, content in sorted(files.items()):
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def unpack(data: bytes, limit: int) -> dict[str, bytes]:
+    """Files of a tar by path.
+
+    Raises BundleError for more than `limit` bytes, anything but regular files and folders, a path that leaves the
+    folder or has unusual characters, a path that comes twice, a compressed or damaged tar.
+    """
+    if len(data) > limit:
+        raise BundleError(f"the job folder takes {len(data)} bytes, at most {limit} are allowed")
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for count, member in enumerate(tar):
+                if count >= MAX_FILES:
+                    raise BundleError(f"the job folder has more than {MAX_FILES} entries")
+                if not member.isdir():
+                    path, content = _read(tar, member)
+                    if path in files:
+                        raise BundleError(f"{path}: is in the job folder twice")
+                    files[path] = content
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as e:
+        raise BundleError(f"the job folder is not an uncompressed tar: {e}") from e
+    if not files:
+        raise BundleError("the job folder is empty")
+    return files
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, bytes]:
+    path = member.name.removeprefix("./")
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+        raise BundleError(
+            f"{path[:200]}: is {_KINDS.get(member.type, 'of an unknown kind')}, only regular files may be there"
+        )
+    if not _PATH.fullmatch(path) or len(path) > 200:
+        raise BundleError(
+            f"{path[:200]!r}: a path has letters, digits, '_', '-', '.', begins with none of '-.', has no '..'"
+        )
+    source = tar.extractfile(member)
+    content = source.read() if source else b""
+    if len(content) != member.size:
+        raise BundleError(f"{path}: {member.size} bytes announced, {len(content)} there")
+    return path, content
+
+
+def read_folder(folder: Path, limit: int) -> dict[str, bytes]:
+    """Files of a job folder on disk. Hidden files and `__pycache__` are left out; a symbolic link is refused."""
+    files: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") or part == "__pycache__" for part in name.split("/")) or path.is_dir():
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{path}: is no regular file, only regular files may be in a job folder")
+        files[name] = path.read_bytes()
+    return unpack(pack(files), limit)
+
+
+def read_job_file(files: Mapping[str, bytes]) -> JobFile:
+    """Read and check job.yaml. Raises BundleError with every problem of the document."""
+    text = files.get("job.yaml")
+    if text is None:
+        raise BundleError(f"job.yaml is missing; the job folder has {sorted(files)[:20]}")
+    if len(text) > YAML_BYTES:
+        raise BundleError(f"job.yaml takes {len(text)} bytes, at most {YAML_BYTES} are allowed")
+    try:
+        raw = yaml.load(text.decode("utf-8"), _Loader)  # noqa: S506 (derives from SafeLoader)
+        job = JobFile.model_validate(raw)
+    except ValidationError as e:
+        problems = [
+            f"  {'.'.join(map(str, p['loc'])) or '(document)'}: {p['msg']}; value: {str(p['input'])[:100]}"
+            for p in e.errors(include_url=False)
+        ]
+        raise BundleError("job.yaml:\n" + "\n".join(problems)) from e
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise BundleError(f"job.yaml: {e}") from e
+    if job.program not in files:
+        raise BundleError(f"job.yaml: program: {job.program!r} is not in the job folder; it has {sorted(files)[:20]}")
+    return job

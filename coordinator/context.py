@@ -1,0 +1,81 @@
+"""Everything a running coordinator holds, made once at start and handed to the parts that need it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator.config import Config, ConfigError, load_config
+from coordinator.launcher import Launcher, RayLauncher
+from coordinator.model import Checks
+from coordinator.peers import Peers
+from coordinator.signing import Signer, Verifier
+from coordinator.store import Store
+
+
+@dataclass
+class Context:
+    """One coordinator's parts. Only `checks`, `nonces` and `starting` change; they are lost in a crash, by design."""
+
+    config: Config
+    signer: Signer
+    verifier: Verifier
+    store: Store
+    peers: Peers
+    launcher: Launcher
+    operator_token: str
+    gateway_token: str
+    checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
+    nonces: set[str] = field(default_factory=set)  # brought back by peers
+    watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
+    ray_answered: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
+
+    def bundle_path(self, program_digest: str) -> Path:
+        """Where a job folder is kept."""
+        return self.config.state_dir / "bundles" / f"{program_digest}.tar"
+
+    def attempt_dir(self, job_id: str, attempt: int) -> Path:
+        """Where an attempt's program, session file and output are."""
+        return self.config.jobs_dir / job_id / str(attempt)
+
+    def free_slot(self) -> int | None:
+        """Lowest slot nobody holds."""
+        used = self.store.used_slots()
+        return next((k for k in range(self.config.slots) if k not in used), None)
+
+
+def read_secret(path: Path) -> str:
+    """A token from its file. Raises ConfigError naming the file when it is missing or too short to be one."""
+    try:
+        token = path.read_text("utf-8").strip()
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from e
+    if len(token) < 16:
+        raise ConfigError(f"{path}: holds {len(token)} characters, a token needs at least 16")
+    return token
+
+
+def load_signer(config: Config) -> tuple[Signer, Verifier]:
+    """Own key and everyone's public keys. Raises SigningError naming the key that cannot be read."""
+    signer = Signer.load(config.consortium, config.party, config.secrets.signing_key_file)
+    keys = {name: peer.signing_key for name, peer in config.peers.items()} | {config.party: signer.public}
+    return signer, Verifier(config.consortium, keys)
+
+
+def open_context(path: Path, launcher: Launcher | None = None) -> Context:
+    """Read the configuration and open everything it names."""
+    config = load_config(path)
+    signer, verifier = load_signer(config)
+    (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
+    return Context(
+        config=config,
+        signer=signer,
+        verifier=verifier,
+        operator_token=read_secret(config.secrets.operator_token_file),
+        gateway_token=read_secret(config.secrets.gateway_token_file),
+        store=Store(config.state_dir / "coordinator.db", signer, config.party),
+        peers=Peers(config),
+        launcher=launcher or RayLauncher(config.ray.jobs_url),
+    )

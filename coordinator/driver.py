@@ -1,0 +1,141 @@
+"""The driver of one attempt at this party: its folder, its session file, its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from coordinator.bundle import unpack
+from coordinator.context import Context
+from coordinator.launcher import LauncherError, State, Submission, submission_id
+from coordinator.model import Driver, Job
+from coordinator.statements import DecisionBody
+
+_FOLDER, _FILE = 0o2770, 0o640  # shared with the group under which Ray runs the driver
+_READ_LIMIT = 10_000_000
+
+
+async def launch(context: Context, job: Job, slot: int, start_at: float) -> None:
+    """Write the attempt's folder and submit its driver. Raises LauncherError."""
+    folder = context.attempt_dir(job.job_id, job.attempt)
+    program = folder / "program"
+    _make(folder.parent), _make(folder), _make(folder / "output"), _make(program)
+    data = context.bundle_path(job.proposal.program_digest).read_bytes()
+    for path, content in unpack(data, context.config.limits.bundle_bytes).items():
+        for parent in reversed((program / path).relative_to(program).parents[:-1]):
+            _make(program / parent)
+        _write(program / path, content)
+    session = session_document(context, job, slot, start_at, folder / "output")
+    _write(folder / "session.json", json.dumps(session, indent=2).encode())
+    await context.launcher.submit(
+        Submission(
+            submission_id(job.job_id, job.attempt),
+            context.config.ray.python,
+            program / job.proposal.program,
+            folder / "session.json",
+        )
+    )
+
+
+def session_document(context: Context, job: Job, slot: int, start_at: float, output: Path) -> dict[str, Any]:
+    """What the driver is told; `coordinator.session.Settings` reads it."""
+    config, proposal = context.config, job.proposal
+    decision = job.decision(job.attempt)
+    assert isinstance(decision, DecisionBody)
+
+    def service(name: str) -> dict[str, Any]:
+        peers = {p: getattr(config.peers[p], name)[str(decision.slots[p])] for p in job.others}
+        listen = getattr(config.own, name)[str(slot)]
+        return {"listen": listen, "peers": peers, "resources": config.ray.head_resources}
+
+    return {
+        "consortium": config.consortium,
+        "party": config.party,
+        "parties": list(proposal.parties),
+        "job_id": job.job_id,
+        "attempt": job.attempt,
+        "job_name": f"{job.job_id}-{job.attempt}",
+        "slot": slot,
+        "ray_address": config.ray.address,
+        "fed": service("fed"),
+        "spu": service("spu"),
+        "datasets": {
+            party: {n: str(config.datasets[n]) if party == config.party else None for n in names}
+            for party, names in proposal.datasets.items()
+        },
+        "output_dir": str(output),
+        "timeouts": {
+            "cross_silo_comm_options": config.timeouts.cross_silo_comm_options,
+            "link_desc": config.timeouts.spu_link_desc,
+            "init_s": config.timeouts.rayfed_barrier_s,
+            "shutdown_s": config.timeouts.shutdown_s,
+            "job_s": config.timeouts.job_s,
+        },
+        "start_at": start_at,
+        "parameters": proposal.parameters,
+    }
+
+
+async def observe(context: Context, job: Job) -> Driver:
+    """State of the current attempt's driver, with its result or error once it has ended."""
+    try:
+        state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
+    except LauncherError as e:
+        return Driver("unreachable", str(e))
+    context.ray_answered = time.monotonic()
+    output = context.attempt_dir(job.job_id, job.attempt) / "output"
+    started = _started_at(output)
+    if state is State.UNKNOWN:
+        return Driver("absent", started_at=started)
+    if state in (State.PENDING, State.RUNNING):
+        return Driver("live", started_at=started)
+    if state is State.STOPPED:
+        return Driver("stopped", "the driver was stopped through Ray", "driver-stopped", True, None, started)
+    result = read_output(output / "result.json")
+    if state is State.SUCCEEDED and result is not None:
+        return Driver("succeeded", result_digest=hashlib.sha256(result).hexdigest(), started_at=started)
+    error = _json(output / "error.json").get("error")
+    if isinstance(error, str):
+        # what failed before SecretFlow was up was no fault of the program
+        return Driver("failed", error, "program-failed", error.startswith("sf.init"), None, started)
+    if state is State.SUCCEEDED:
+        return Driver("failed", "the program ended without a result: does it use `with session()`?", "no-result")
+    return Driver("failed", message[-1500:] or "the driver ended with an error", "driver-failed", True, None, started)
+
+
+def read_output(path: Path) -> bytes | None:
+    """An output file of the driver; None when missing. The driver's user owns the folder: no link is followed."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            return file.read(_READ_LIMIT)
+    except OSError:
+        return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(read_output(path) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _started_at(output: Path) -> float | None:
+    value = _json(output / "session.json").get("sf_init_entered_at")
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1e11 else None
+
+
+def _make(path: Path) -> None:
+    path.mkdir(exist_ok=True)
+    path.chmod(_FOLDER)
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_bytes(content)
+    draft.chmod(_FILE)
+    draft.replace(path)

@@ -1,0 +1,52 @@
+"""What goes over the wire between coordinators besides statements. Same rule: everything is bounded and checked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from coordinator.config import Digest, Model
+from coordinator.statements import JobId, Statement, Time
+
+Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Batch(Model):
+    """Statements of one kind about one job."""
+
+    statements: tuple[Statement, ...] = Field(min_length=1, max_length=256)
+
+
+class Alive(Model):
+    """An attempt whose driver is about to run or runs at the sender."""
+
+    job_id: JobId
+    attempt: int = Field(ge=1, le=10_000)
+
+
+class Heartbeat(Model):
+    """Sign of life: which attempts live at the sender, and how far its audit log is."""
+
+    alive: tuple[Alive, ...] = Field((), max_length=100)
+    audit_seq: int = Field(0, ge=0)
+    audit_hash: Digest | None = None
+
+
+class Times(Model):
+    """The two inner timestamps of a clock measurement, seconds, clock of the answering party."""
+
+    received_at: Time
+    sent_at: Time
+
+
+class Reach(Model):
+    """Asks the receiver to call back with the nonce, to prove the way in both directions."""
+
+    nonce: Nonce
+
+
+class Known(Model):
+    """Statements about one attempt that a party knows."""
+
+    statements: tuple[Statement, ...] = Field((), max_length=256)

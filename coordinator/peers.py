@@ -1,0 +1,157 @@
+"""Talking to the other parties' coordinators through the own gateway, and what is known of their state."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from coordinator.config import Config
+from coordinator.messages import Batch, Heartbeat, Known, Reach, Times
+from coordinator.statements import Statement
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class PeerError(Exception):
+    """A peer did not do as asked; the message names the party and the answer. `status` is 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Sample(NamedTuple):
+    """One clock measurement: peer's clock minus own, and the round trip it took; seconds."""
+
+    offset_s: float
+    delay_s: float
+
+
+def measure(sent: float, times: Times, received: float) -> Sample:
+    """Offset and delay from four timestamps. The true offset lies within half the delay of the result."""
+    return Sample(
+        ((times.received_at - sent) + (times.sent_at - received)) / 2,
+        max(0.0, (received - sent) - (times.sent_at - times.received_at)),
+    )
+
+
+@dataclass
+class PeerState:
+    """What this coordinator has seen of one peer since it started. Times are monotonic seconds."""
+
+    since: float
+    heard: float | None = None  # it called us last
+    reached: float | None = None  # it answered us last
+    error: str = ""
+    audit_seq: int = 0
+    audit_hash: str = ""
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=16))
+    alive: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> when it was said to live
+
+    @property
+    def best(self) -> Sample | None:
+        """The measurement with the shortest way: the one with the smallest possible error."""
+        return min(self.samples, key=lambda s: s.delay_s, default=None)
+
+    def lost_for(self, now: float) -> float:
+        """Seconds since both directions worked."""
+        return now - min(self.heard or self.since, self.reached or self.since)
+
+
+class Peers:
+    """Client to all peers."""
+
+    def __init__(self, config: Config) -> None:
+        self._limit = config.limits.message_bytes
+        self._transfer_s = config.timeouts.peer_transfer_s
+        now = time.monotonic()
+        self.state = {name: PeerState(now) for name in config.peers}
+        self._http = {
+            name: httpx.AsyncClient(
+                base_url=peer.url.rstrip("/"), timeout=config.timeouts.peer_request_s, trust_env=False
+            )
+            for name, peer in config.peers.items()
+        }
+
+    async def close(self) -> None:
+        """Close connections."""
+        for client in self._http.values():
+            await client.aclose()
+
+    async def _call(self, peer: str, method: str, path: str, **more: Any) -> bytes:
+        state = self.state[peer]
+        try:
+            async with self._http[peer].stream(method, f"/peer/v1/{path}", **more) as answer:
+                body = b""
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > self._limit:
+                        raise PeerError(f"{peer}: answer to {path} is longer than {self._limit} bytes", 500)
+        except httpx.HTTPError as e:
+            state.error = f"{type(e).__name__}: {e}"[:300]
+            raise PeerError(f"{peer} cannot be reached through the gateway: {state.error}") from e
+        if not answer.is_success:
+            state.error = f"HTTP {answer.status_code} to {path}: {body[:300].decode('utf-8', 'replace')}"
+            raise PeerError(f"{peer} answered {state.error}", answer.status_code)
+        state.reached, state.error = time.monotonic(), ""
+        return body
+
+    async def _ask(self, peer: str, method: str, path: str, model: type[M], body: BaseModel | None = None) -> M:
+        content = body.model_dump_json().encode() if body else None
+        headers = {"content-type": "application/json"}
+        answer = await self._call(peer, method, path, content=content, headers=headers)
+        try:
+            return model.model_validate_json(answer)
+        except ValidationError as e:
+            raise PeerError(f"{peer}: answer to {path} is not understood: {str(e)[:300]}", 500) from e
+
+    async def deliver(self, peer: str, statements: Sequence[Statement]) -> None:
+        """Bring statements of one job, in order; those of one kind in one request."""
+        for kind in dict.fromkeys(s.kind for s in statements):
+            batch = Batch(statements=tuple(s for s in statements if s.kind is kind))
+            body = batch.model_dump_json().encode()
+            await self._call(peer, "POST", kind.value, content=body, headers={"content-type": "application/json"})
+
+    async def send_bundle(self, peer: str, job_id: str, data: bytes) -> None:
+        """Bring a job folder."""
+        headers = {"content-type": "application/x-tar"}
+        await self._call(peer, "POST", f"bundle/{job_id}", content=data, headers=headers, timeout=self._transfer_s)
+
+    async def heartbeat(self, peer: str, beat: Heartbeat) -> None:
+        """Show that we live; measure the clock on the way."""
+        sent = time.time()
+        times = await self._ask(peer, "POST", "heartbeat", Times, beat)
+        self.state[peer].samples.append(measure(sent, times, time.time()))
+
+    async def measure_clock(self, peer: str, rounds: int = 5) -> Sample:
+        """Offset of the peer's clock, best of several."""
+        taken = []
+        for _ in range(rounds):
+            sent = time.time()
+            times = await self._ask(peer, "GET", "time", Times)
+            taken.append(measure(sent, times, time.time()))
+        self.state[peer].samples.extend(taken)
+        return min(taken, key=lambda s: s.delay_s)
+
+    async def reach(self, peer: str) -> str:
+        """Have the peer call back; returns the nonce it was asked to bring."""
+        nonce = secrets.token_hex(16)
+        echo = await self._ask(peer, "POST", "reach", Reach, Reach(nonce=nonce))
+        if echo.nonce != nonce:
+            raise PeerError(f"{peer}: nonce {nonce} asked, {echo.nonce} answered", 500)
+        return nonce
+
+    async def reach_back(self, peer: str, nonce: str) -> None:
+        """Bring a nonce back to the peer that asked for it."""
+        await self._ask(peer, "POST", "reach-back", Reach, Reach(nonce=nonce))
+
+    async def known(self, peer: str, job_id: str, attempt: int) -> tuple[Statement, ...]:
+        """What the peer knows of the decision on an attempt. It promises nothing for it any more from then on."""
+        return (await self._ask(peer, "GET", f"jobs/{job_id}/decision?attempt={attempt}", Known)).statements

@@ -1,0 +1,136 @@
+-- Every SQL statement of the coordinator, named. `-- name:` begins one; the lines after it say what it is for.
+
+-- name: schema
+-- One file, one writer. Statements and events are only ever added.
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id       TEXT PRIMARY KEY,
+    phase        TEXT NOT NULL,
+    attempt      INTEGER NOT NULL,
+    starts       INTEGER NOT NULL,
+    prepared_at  REAL NOT NULL,
+    ended_at     REAL NOT NULL,
+    retry_at     REAL NOT NULL,
+    settled      INTEGER NOT NULL,
+    driver_gone  INTEGER NOT NULL,
+    reason       TEXT NOT NULL,
+    version      INTEGER NOT NULL,
+    created_at   REAL NOT NULL,
+    updated_at   REAL NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_by_phase ON jobs (phase);
+CREATE TABLE IF NOT EXISTS statements (
+    job_id    TEXT NOT NULL REFERENCES jobs (job_id),
+    attempt   INTEGER NOT NULL,
+    kind      TEXT NOT NULL,
+    party     TEXT NOT NULL,
+    content   TEXT NOT NULL,
+    PRIMARY KEY (job_id, attempt, kind, party)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS conflicts (
+    job_id    TEXT NOT NULL REFERENCES jobs (job_id),
+    attempt   INTEGER NOT NULL,
+    kind      TEXT NOT NULL,
+    party     TEXT NOT NULL,
+    content   TEXT NOT NULL,
+    PRIMARY KEY (job_id, attempt, kind, party, content)
+) STRICT, WITHOUT ROWID;
+-- a slot is a set of ports; the primary key is what keeps two jobs out of one slot
+CREATE TABLE IF NOT EXISTS slots (
+    slot      INTEGER PRIMARY KEY,
+    job_id    TEXT NOT NULL UNIQUE REFERENCES jobs (job_id)
+) STRICT;
+CREATE TABLE IF NOT EXISTS receipts (
+    job_id    TEXT NOT NULL REFERENCES jobs (job_id),
+    attempt   INTEGER NOT NULL,
+    kind      TEXT NOT NULL,
+    party     TEXT NOT NULL,
+    peer      TEXT NOT NULL,
+    PRIMARY KEY (job_id, attempt, kind, party, peer)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (
+    key       TEXT PRIMARY KEY,
+    digest    TEXT NOT NULL,
+    job_id    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    seq       INTEGER PRIMARY KEY,
+    content   TEXT NOT NULL,
+    hash      TEXT NOT NULL,
+    signature TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS events_keep_update BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_keep_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+
+-- name: insert_job
+INSERT INTO jobs VALUES (:job_id, :phase, :attempt, :starts, :prepared_at, :ended_at, :retry_at, :settled,
+    :driver_gone, :reason, :version, :now, :now);
+
+-- name: update_job
+-- The transition is guarded here: the old version, and a phase from which the new one may be reached.
+UPDATE jobs SET phase = :phase, attempt = :attempt, starts = :starts, prepared_at = :prepared_at,
+    ended_at = :ended_at, retry_at = :retry_at, settled = :settled, driver_gone = :driver_gone, reason = :reason,
+    version = :version, updated_at = :now
+WHERE job_id = :job_id AND version = :old_version AND phase IN (SELECT value FROM json_each(:from_phases));
+
+-- name: get_job
+SELECT jobs.*, slots.slot FROM jobs LEFT JOIN slots USING (job_id) WHERE job_id = :job_id;
+
+-- name: job_ids
+-- Newest first.
+SELECT job_id FROM jobs ORDER BY created_at DESC, job_id LIMIT :limit;
+
+-- name: unfinished_job_ids
+-- Jobs that may still need a step: not ended, without all signatures, or with a driver that may live.
+SELECT job_id FROM jobs
+WHERE phase NOT IN ('succeeded', 'failed', 'cancelled', 'diverged') OR settled = 0 OR driver_gone = 0
+ORDER BY created_at;
+
+-- name: count_by_phase
+SELECT phase, count(*) FROM jobs GROUP BY phase;
+
+-- name: insert_statement
+INSERT INTO statements VALUES (:job_id, :attempt, :kind, :party, :content);
+
+-- name: insert_conflict
+INSERT OR IGNORE INTO conflicts VALUES (:job_id, :attempt, :kind, :party, :content);
+
+-- name: get_statements
+SELECT content FROM statements WHERE job_id = :job_id;
+
+-- name: get_conflicts
+SELECT content FROM conflicts WHERE job_id = :job_id;
+
+-- name: reserve_slot
+INSERT INTO slots VALUES (:slot, :job_id);
+
+-- name: free_slot
+DELETE FROM slots WHERE job_id = :job_id;
+
+-- name: used_slots
+SELECT slot, job_id FROM slots ORDER BY slot;
+
+-- name: insert_receipt
+INSERT OR IGNORE INTO receipts VALUES (:job_id, :attempt, :kind, :party, :peer);
+
+-- name: get_receipts
+SELECT attempt, kind, party, peer FROM receipts WHERE job_id = :job_id;
+
+-- name: insert_request
+INSERT INTO requests VALUES (:key, :digest, :job_id);
+
+-- name: get_request
+SELECT digest, job_id FROM requests WHERE key = :key;
+
+-- name: insert_event
+INSERT INTO events VALUES (:seq, :content, :hash, :signature);
+
+-- name: last_event
+SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1;
+
+-- name: events_from
+SELECT seq, content, hash, signature FROM events WHERE seq >= :seq ORDER BY seq LIMIT :limit;
+
+-- name: events_of_job
+SELECT content FROM events WHERE json_extract(content, '$.job_id') = :job_id ORDER BY seq;

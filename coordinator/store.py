@@ -1,0 +1,222 @@
+"""Durable state: SQLite with WAL and full synchronisation. What is committed here survives a crash of the machine.
+
+A transition is guarded in the UPDATE itself; the events table is the audit log, written in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from coordinator.audit import Record, append
+from coordinator.failpoints import failpoint
+from coordinator.model import TRANSITIONS, Job, Phase
+from coordinator.signing import Signer
+from coordinator.statements import Key, Kind, Statement
+
+
+class StoreError(Exception):
+    """The state cannot be used; the message names the file and what to do."""
+
+
+class StaleError(Exception):
+    """The record changed meanwhile or the transition is not allowed; nothing was written: decide anew."""
+
+
+class SlotTakenError(StaleError):
+    """Another job holds the slot; nothing was written."""
+
+
+class UsedKeyError(Exception):
+    """An idempotency key was used for another request."""
+
+
+def load_queries() -> dict[str, str]:
+    """Statements of queries.sql by name."""
+    text = files("coordinator").joinpath("queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+_FIELDS = ("attempt", "starts", "prepared_at", "ended_at", "retry_at", "settled", "driver_gone", "reason", "version")
+
+
+class Store:
+    """All access to the coordinator's database. One per process; not for use from several threads."""
+
+    def __init__(self, path: Path, signer: Signer, me: str) -> None:
+        """Open or create. Raises StoreError when the file is locked, damaged or not ours."""
+        self._q = load_queries()
+        self._signer, self._me = signer, me
+        try:
+            self._db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "locking_mode = EXCLUSIVE"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._db.executescript(self._q["schema"])
+            found = self._db.execute("PRAGMA quick_check").fetchone()[0]
+        except sqlite3.OperationalError as e:
+            raise StoreError(f"{path}: {e}; does another coordinator use it, may we write there?") from e
+        except sqlite3.DatabaseError as e:
+            raise StoreError(f"{path}: {e}; put a backup in its place") from e
+        if found != "ok":
+            raise StoreError(f"{path}: damaged: {found}; put a backup in its place")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _all(self, name: str, **values: Any) -> list[sqlite3.Row]:
+        return self._db.execute(self._q[name], values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            failpoint("before-commit")
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        failpoint("after-commit")
+
+    def create(self, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
+        """Write a new job. `request` = (idempotency key, digest of the request) that made it."""
+        with self._transaction():
+            self._db.execute(self._q["insert_job"], self._row(job, now))
+            self._add_statements(job, list(job.statements.values()))
+            if request:
+                values = {"key": request[0], "digest": request[1], "job_id": job.job_id}
+                self._db.execute(self._q["insert_request"], values)
+            self._event(job, now, "created", why, None)
+
+    def save(self, old: Job, new: Job, now: float, why: str) -> None:
+        """Write a changed job: guarded by the old version and by the transition table.
+
+        Raises StaleError (SlotTakenError for a slot in use); then nothing was written.
+        """
+        phases = [old.phase] if new.phase is old.phase else [p for p in Phase if new.phase in TRANSITIONS[p]]
+        values = self._row(new, now) | {"old_version": old.version, "from_phases": json.dumps(phases)}
+        added = [s for key, s in new.statements.items() if key not in old.statements]
+        with self._transaction():
+            if self._db.execute(self._q["update_job"], values).rowcount != 1:
+                raise StaleError(f"{new.job_id}: {old.phase} (version {old.version}) to {new.phase}: not possible now")
+            if new.slot != old.slot:
+                self._db.execute(self._q["free_slot"], {"job_id": new.job_id})
+                if new.slot is not None:
+                    self._reserve(new)
+            self._add_statements(new, added)
+            for _, second in new.conflicts[len(old.conflicts) :]:
+                self._db.execute(self._q["insert_conflict"], _statement_row(second))
+            self._event(new, now, "changed", why, old, added)
+
+    def _reserve(self, job: Job) -> None:
+        try:
+            self._db.execute(self._q["reserve_slot"], {"slot": job.slot, "job_id": job.job_id})
+        except sqlite3.IntegrityError as e:
+            raise SlotTakenError(f"{job.job_id}: slot {job.slot} is in use") from e
+
+    def _add_statements(self, job: Job, added: list[Statement]) -> None:
+        self._db.executemany(self._q["insert_statement"], [_statement_row(s) for s in added])
+
+    def _event(
+        self, job: Job, now: float, kind: str, why: str, old: Job | None, added: list[Statement] | None = None
+    ) -> None:
+        added = list(job.statements.values()) if added is None else added
+        event = {
+            "at": round(now, 3),
+            "kind": kind,
+            "job_id": job.job_id,
+            "attempt": job.attempt,
+            "from": old.phase if old else None,
+            "to": job.phase,
+            "reason": why,
+            "statements": [[s.kind, s.attempt, s.party, s.digest()] for s in added],
+        }
+        self._append(event)
+
+    def note(self, now: float, kind: str, why: str, **more: Any) -> None:
+        """Record something that changed no job: a refusal, a start of the coordinator."""
+        with self._transaction():
+            self._append({"at": round(now, 3), "kind": kind, "reason": why, **more})
+
+    def _append(self, event: dict[str, Any]) -> None:
+        record = append(self.head(), event, self._signer)
+        self._db.execute(self._q["insert_event"], vars(record))
+
+    def _row(self, job: Job, now: float) -> dict[str, Any]:
+        return {f: getattr(job, f) for f in _FIELDS} | {"job_id": job.job_id, "phase": job.phase.value, "now": now}
+
+    def load(self, job_id: str) -> Job | None:
+        """The record of a job, or None."""
+        rows = self._all("get_job", job_id=job_id)
+        if not rows:
+            return None
+        row = rows[0]
+        known = [Statement.model_validate_json(r[0]) for r in self._all("get_statements", job_id=job_id)]
+        fields = {f: bool(row[f]) if f in ("settled", "driver_gone") else row[f] for f in _FIELDS}
+        job = Job(job_id, self._me, Phase(row["phase"]), {s.key: s for s in known}, slot=row["slot"], **fields)
+        seconds = [Statement.model_validate_json(r[0]) for r in self._all("get_conflicts", job_id=job_id)]
+        return replace(job, conflicts=tuple((job.statements[s.key], s) for s in seconds))
+
+    def job_ids(self, limit: int = 1000) -> list[str]:
+        """Newest first."""
+        return [r[0] for r in self._all("job_ids", limit=limit)]
+
+    def unfinished(self) -> list[str]:
+        """Jobs that may still need a step, oldest first."""
+        return [r[0] for r in self._all("unfinished_job_ids")]
+
+    def phase_counts(self) -> dict[str, int]:
+        """How many jobs are in each phase."""
+        return {r[0]: r[1] for r in self._all("count_by_phase")}
+
+    def used_slots(self) -> dict[int, str]:
+        """Slot -> job that holds it."""
+        return {r[0]: r[1] for r in self._all("used_slots")}
+
+    def add_receipts(self, job_id: str, pairs: list[tuple[Key, str]]) -> None:
+        """Note that peers hold statements. Losing this only repeats a delivery."""
+        rows = [{"job_id": job_id, "attempt": k.attempt, "kind": k.kind, "party": k.party, "peer": p} for k, p in pairs]
+        with self._transaction():
+            self._db.executemany(self._q["insert_receipt"], rows)
+
+    def receipts(self, job_id: str) -> frozenset[tuple[Key, str]]:
+        """(statement, peer) pairs known to have arrived."""
+        rows = self._all("get_receipts", job_id=job_id)
+        return frozenset((Key(r["attempt"], Kind(r["kind"]), r["party"]), r["peer"]) for r in rows)
+
+    def request(self, key: str, digest: str) -> str | None:
+        """Job made by an earlier request with this idempotency key; UsedKeyError if that was another request."""
+        rows = self._all("get_request", key=key)
+        if rows and rows[0]["digest"] != digest:
+            raise UsedKeyError(f"Idempotency-Key {key!r} was used for another request, which made {rows[0]['job_id']}")
+        return str(rows[0]["job_id"]) if rows else None
+
+    def head(self) -> tuple[int, str] | None:
+        """Number and hash of the last audit record."""
+        rows = self._all("last_event")
+        return (rows[0]["seq"], rows[0]["hash"]) if rows else None
+
+    def records(self, start: int = 1) -> Iterator[Record]:
+        """Audit records in order, read in pages."""
+        while page := self._all("events_from", seq=start, limit=1000):
+            yield from (Record(**dict(r)) for r in page)
+            start = page[-1]["seq"] + 1
+
+    def events_of(self, job_id: str) -> list[dict[str, Any]]:
+        """What happened to a job, oldest first."""
+        return [json.loads(r[0]) for r in self._all("events_of_job", job_id=job_id)]
+
+
+def _statement_row(s: Statement) -> dict[str, Any]:
+    return {"job_id": s.job_id, "attempt": s.attempt, "kind": s.kind, "party": s.party, "content": s.model_dump_json()}
