@@ -71,6 +71,7 @@ def changed(table: Table, old: Props, new: Props, ignored: Collection[str] = ())
         if not name.startswith("__")
         and name not in ignored
         and not equal(table.get(name), old.get(name), new.get(name))
+        and not (name in table and table[name].settled and new.get(name) is None)
     ]
 
 

@@ -43,7 +43,7 @@ class Network(Kind):
     computed = ("scope",)
     table: ClassVar[Table] = {
         "name": Prop(Shape.TEXT, puts=to("Name"), seen=shown("Name")),
-        "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver")),
+        "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver"), settled=True),
         "internal": Prop(Shape.FLAG, puts=to("Internal"), seen=shown("Internal")),
         "attachable": Prop(Shape.FLAG, puts=to("Attachable"), seen=shown("Attachable")),
         "ipv6": Prop(Shape.FLAG, puts=to("EnableIPv6"), seen=shown("EnableIPv6")),
@@ -53,6 +53,7 @@ class Network(Kind):
             Shape.OBJECTS,
             puts=to("IPAM.Config", ipam_configs),
             unordered=True,
+            settled=True,
             fields={key: Prop(shape) for key, (_, shape) in IPAM_FIELDS.items()},
             seen=seen_ipam,
         ),
@@ -90,7 +91,7 @@ class Network(Kind):
         given["labels"] = foreign_labels(found["Labels"])
         outputs = {"scope": found["Scope"], "driver": found["Driver"]}
         outputs["ipamConfigs"] = given["ipamConfigs"]
-        return Seen(found["Id"], outputs, inputs=given)
+        return Seen(found["Id"], outputs, inputs={k: v for k, v in given.items() if v})
 
     def delete(self, call: Call, resource_id: str, inputs: Props) -> None:
         """Removes it, waiting a little for containers that are just leaving."""

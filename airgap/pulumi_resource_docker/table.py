@@ -51,6 +51,7 @@ class Prop:
     required: bool = False
     allowed: tuple[Any, ...] = ()  # for a refused one: values that ask for nothing
     unordered: bool = False  # a list whose order has no meaning
+    settled: bool = False  # docker settles it when it is not given: leaving it out changes nothing
     private: bool = False  # may hold a secret: messages do not show it
     fields: Mapping[str, Prop] = field(default_factory=dict)
     test: Callable[[Any], str | None] | None = None  # a reason to refuse a value of the right shape
@@ -65,9 +66,7 @@ def to(path: str, convert: Callable[[Any], Any] = same) -> tuple[tuple[str, Call
     return ((path, convert),)
 
 
-def refuse(
-    shape: Shape, note: str, allowed: tuple[Any, ...] = (), private: bool = False
-) -> Prop:
+def refuse(shape: Shape, note: str, allowed: tuple[Any, ...] = (), private: bool = False) -> Prop:
     """A property that this provider does not serve; ``note`` says what to do instead."""
     return Prop(shape, On.REFUSE, note=note, allowed=allowed, private=private)
 

@@ -17,7 +17,7 @@ class Volume(Kind):
     computed = ("mountpoint",)
     table: ClassVar[Table] = {
         "name": Prop(Shape.TEXT, puts=to("Name"), seen=shown("Name")),
-        "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver")),
+        "driver": Prop(Shape.TEXT, puts=to("Driver"), seen=shown("Driver"), settled=True),
         "driverOpts": Prop(Shape.MAP, puts=to("DriverOpts"), seen=shown("Options")),
         "labels": LABELS,
         "cluster": refuse(Shape.OBJECT, "it is for swarm clusters, which are not served"),
@@ -62,7 +62,7 @@ class Volume(Kind):
         if wanted != {item["label"]: item["value"] for item in given["labels"]} and inputs:
             drifted["labels"] = given["labels"]
         outputs = {"mountpoint": found["Mountpoint"], "driver": found["Driver"]}
-        return Seen(resource_id, outputs, drifted, given)
+        return Seen(resource_id, outputs, drifted, {k: v for k, v in given.items() if v})
 
     def delete(self, call: Call, resource_id: str, inputs: Props) -> None:
         """Removes it with its data."""

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]  # the helpers beside this file, and airgap
 
-from airgap_harness import Stack
-from tiny_image import archive
+from airgap_harness import Stack  # noqa: E402
+from tiny_image import archive  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +47,7 @@ def image(daemon: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def new_stack(
-    tmp_path: Path, installed: dict[str, Any], daemon: Any, image: str
-) -> Iterator[Callable[..., Stack]]:
+def new_stack(tmp_path: Path, installed: dict[str, Any], daemon: Any, image: str) -> Iterator[Callable[..., Stack]]:
     """Makes stacks; all are called dev of one project, and each has a backend of its own."""
     name = f"airgap-{uuid.uuid4().hex[:8]}"
     made: list[Stack] = []
