@@ -4,8 +4,7 @@ to mend it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 EXIT_OK = 0
@@ -114,19 +113,6 @@ class DocumentErrors(ConsortiumError):
 
     def as_dict(self) -> dict[str, Any]:
         return {"what": self.what, "problems": [problem.as_dict() for problem in self.problems]}
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """In a Pulumi program: let a ConsortiumError end it with the message alone, without a
-    traceback.
-    """
-    import pulumi
-
-    try:
-        yield
-    except ConsortiumError as error:
-        raise pulumi.RunError(str(error)) from error
 
 
 def _indent(text: str) -> str:

@@ -21,18 +21,6 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0)]
 
 
-COORDINATOR_NAMES = (
-    "heartbeat_s",
-    "peer_lost_after_s",
-    "promise_s",
-    "start_lead_s",
-    "start_window_s",
-    "job_s",
-    "shutdown_s",
-    "peer_request_s",
-)
-
-
 class TimeoutBudget(BaseModel):
     """What the members agree on in consortium.yaml; all in seconds."""
 
@@ -140,18 +128,12 @@ class Timeouts(BaseModel):
             "http_timeout_ms": self.spu_http_timeout_ms,
         }
 
-    def for_coordinator(self) -> dict[str, float]:
-        """What `timeouts` in the coordinator's settings holds (coordinator/config.py)."""
-        return {name: getattr(self, name) for name in COORDINATOR_NAMES}
-
-    def for_session(self) -> dict[str, Any]:
-        """What `timeouts` in a driver's session file holds (coordinator/session.py)."""
+    def as_variables(self) -> dict[str, Any]:
+        """All values by name, and the two groups SecretFlow takes as they are; ready for JSON and templates."""
         return {
+            **self.model_dump(mode="json"),
             "cross_silo_comm_options": self.cross_silo_comm_options(),
-            "link_desc": self.spu_link_desc(),
-            "init_s": self.rayfed_barrier_s,
-            "shutdown_s": self.shutdown_s,
-            "job_s": self.job_s,
+            "spu_link_desc": self.spu_link_desc(),
         }
 
 
