@@ -1,0 +1,132 @@
+"""What the gateway's templates need: names, addresses and ports of every peer and service, all decided here."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from consortium import ports
+from consortium.node_paths import ACCESS_LOG, GATEWAY_DIR
+from consortium.spec import Model, Party
+from consortium.trust import server_name
+
+BUFFER_BYTES = 1024 * 1024
+"""What Envoy holds per connection and direction before it stops reading; bounds its memory."""
+SERVICE_CONNECTIONS = 512
+"""Connections per peer and service (and per listener inside)."""
+PUBLIC_CONNECTIONS = 2048
+ALL_CONNECTIONS = 4096
+
+_TYPES = "type.googleapis.com/envoy.extensions"
+_LET_IN = "connection.mtls"
+_TURNED_AWAY = "!connection.mtls"
+
+
+def gateway_name(party: str) -> str:
+    """Host name of a party's gateway."""
+    return f"{party}-gateway"
+
+
+def sni(service: str, sender: str, receiver: str, consortium: str) -> str:
+    """The server name that a sender asks a receiver's gateway for."""
+    return f"{service}.{sender}.{receiver}.{consortium}"
+
+
+def gateway_view(model: Model) -> dict[str, Any]:
+    """The variable `gateway` of templates/etc/consortium/gateway."""
+    services = ports.services(model.consortium.slots)
+    head = f"{model.party}-head"
+    operator = {"cluster": "in-operator", "host": head, "port": ports.COORDINATOR_OPERATOR_PORT}
+    return {
+        "consortium": model.consortium.name,
+        "server_name": server_name(model.party, model.consortium.name),
+        "folder": str(GATEWAY_DIR),
+        "admin_port": ports.GATEWAY_ADMIN_PORT,
+        "public_port": ports.GATEWAY_PUBLIC_PORT,
+        "operator_port": ports.GATEWAY_OPERATOR_PORT,
+        "operator_cluster": operator["cluster"],
+        "buffer_bytes": BUFFER_BYTES,
+        "service_connections": SERVICE_CONNECTIONS,
+        "public_connections": PUBLIC_CONNECTIONS,
+        "all_connections": ALL_CONNECTIONS,
+        "threads": max(1, math.floor(model.settings.resources.gateway.cpus)),
+        "targets": [operator]
+        + [{"cluster": f"in-{service}", "host": head, "port": port} for service, port in services.items()],
+        "peers": [_peer(model, name, party) for name, party in model.peers.items()],
+        "rejected_log": _access_log("in", None, "rejected", only_if=_TURNED_AWAY),
+    }
+
+
+def health_checks(view: dict[str, Any]) -> list[dict[str, str]]:
+    """Envoy is ready, and has accepted the listeners it was given (a refused file leaves it ready and deaf)."""
+    admin = f"http://127.0.0.1:{view['admin_port']}"
+    return [{"url": f"{admin}/ready", "contains": "LIVE"}, {"url": f"{admin}/listeners", "contains": "public::"}]
+
+
+def _peer(model: Model, name: str, party: Party) -> dict[str, Any]:
+    secret = f"peer-{name}"
+    return {
+        "name": name,
+        "server_name": server_name(name, model.consortium.name),
+        "host": party.gateway.host,
+        "port": party.gateway.port,
+        "ca_certificates": list(party.ca_certificates),
+        "secret": secret,
+        "secret_path": str(GATEWAY_DIR / "sds" / f"{secret}.yaml"),
+        "services": [_service(model, name, service) for service in ports.services(model.consortium.slots)],
+    }
+
+
+def _service(model: Model, peer: str, service: str) -> dict[str, Any]:
+    own, consortium = model.party, model.consortium.name
+    is_http = service == ports.COORDINATOR
+    return {
+        "name": service,
+        "is_http": is_http,
+        "sni_in": sni(service, peer, own, consortium),
+        "sni_out": sni(service, own, peer, consortium),
+        "in_chain": f"in-{peer}-{service}",
+        "in_cluster": f"in-{service}",
+        "out_cluster": f"out-{peer}-{service}",
+        "out_port": ports.outbound_port(model.consortium.members, peer, service),
+        "in_log": _access_log("in", peer, service, only_if=None if is_http else _LET_IN),
+        "out_log": _access_log("out", peer, service),
+    }
+
+
+def _access_log(direction: str, peer: str | None, service: str, *, only_if: str | None = None) -> dict[str, Any]:
+    """Envoy's setting for a log of JSON lines; `only_if` is a CEL expression over the connection.
+
+    A field that has no value (no path outside HTTP, say) becomes null.
+    """
+    outwards = direction == "out"
+    fields = {
+        "time": "%START_TIME%",
+        "direction": direction,
+        "peer": peer or "-",
+        "service": service,
+        "sni": "%REQUESTED_SERVER_NAME%",
+        "remote": "%UPSTREAM_REMOTE_ADDRESS%" if outwards else "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "bytes_received": "%BYTES_RECEIVED%",
+        "bytes_sent": "%BYTES_SENT%",
+        "duration_ms": "%DURATION%",
+        "flags": "%RESPONSE_FLAGS%",
+        "code": "%RESPONSE_CODE%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(:PATH)%",
+        "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%" if outwards else "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    }
+    log: dict[str, Any] = {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{_TYPES}.access_loggers.file.v3.FileAccessLog",
+            "path": str(ACCESS_LOG),
+            "log_format": {"json_format": fields},
+        },
+    }
+    if only_if:
+        expression = {"@type": f"{_TYPES}.access_loggers.filters.cel.v3.ExpressionFilter", "expression": only_if}
+        log["filter"] = {
+            "extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": expression}
+        }
+    return log
