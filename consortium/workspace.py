@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from consortium import files, toolchain
@@ -95,9 +96,13 @@ class Workspace:
             return False
         return files.write(self.passphrase_file, secrets.token_urlsafe(32) + "\n", private=True)
 
+    @cached_property
+    def _toolchain(self) -> dict[str, str]:
+        return toolchain.pulumi_environment()
+
     def environment(self) -> dict[str, str]:
         """The environment in which Pulumi runs here; what the operator set himself is left alone."""
-        environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **toolchain.pulumi_environment()}
+        environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **self._toolchain}
         if not environment.get("PULUMI_BACKEND_URL"):
             state = files.private_folder(self.private / "state")
             environment["PULUMI_BACKEND_URL"] = state.as_uri()

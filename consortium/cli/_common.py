@@ -1,0 +1,80 @@
+"""What the commands share: options, output, finding the workspace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from consortium.errors import ConsortiumError
+from consortium.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="CONSORTIUM_WORKSPACE",
+        help="The folder with consortium.yaml. Default: the nearest one upwards.",
+    ),
+]
+PartyOption = Annotated[
+    str | None, typer.Option("--party", "-p", help="Whose institution. Default: the only stack in the workspace.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_given: dict[str, Path | None] = {"workspace": None}
+
+
+def remember_workspace(path: Path | None) -> None:
+    """Keep what was given before the command's name."""
+    _given["workspace"] = path
+
+
+def open_workspace(path: Path | None) -> Workspace:
+    """The workspace given to the command, before it, or the nearest upwards. Raises UsageError."""
+    return Workspace.find(path or _given["workspace"])
+
+
+def emit(data: Any, as_json: bool, human: Callable[[], None]) -> None:
+    """Print `data` as JSON, or let `human` print it for a person."""
+    if as_json:
+        typer.echo(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str))
+    else:
+        human()
+
+
+def say(text: str) -> None:
+    """One line for a person; what came from outside is shown as it is, never as markup."""
+    out.print(escape(text))
+
+
+def report(error: ConsortiumError, *, as_json: bool = False) -> None:
+    """Print an error: as JSON on standard output where JSON was asked for, else as text on standard error."""
+    if as_json:
+        typer.echo(json.dumps({"error": error.as_dict(), "exit_code": error.exit_code}, indent=2))
+        return
+    err.print(f"[bold red]error:[/] {escape(str(error))}")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, and end with exit code 1 on anything but yes."""
+    if not yes:
+        typer.confirm(question, abort=True)
+
+
+def ago(seconds: float) -> str:
+    """A duration for a table: 42 s, 7 min, 3 h, 2 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
