@@ -184,7 +184,7 @@ class Converge(Resource, module="consortium", name="Converge"):
         hosts: Mapping[str, pulumi.Input[str]],
         groups: Mapping[str, str],
         files: Mapping[str, Sequence[NodeFile]],
-        parent_urn: pulumi.Input[str],
+        parent_urn: str,
         opts: pulumi.ResourceOptions,
     ) -> None:
         payload = {
@@ -206,7 +206,7 @@ class Converge(Resource, module="consortium", name="Converge"):
                 "files": {host: {f.path: f.digest for f in files[host]} for host in hosts},
                 "payload": pulumi.Output.secret(json.dumps(payload, sort_keys=True)),
                 "drift": {},
-                "urn_": pulumi.Output.from_input(parent_urn).apply(lambda urn: _child_urn(urn, name)),
+                "urn_": _child_urn(parent_urn, name),
             },
             opts,
         )

@@ -14,12 +14,14 @@ from consortium.spec import Model
 
 
 class Institution(pulumi.ComponentResource):
-    """Everything `pulumi up` makes for one party."""
+    """Everything `pulumi up` makes for one party. Stands at the top of its stack: it has no parent."""
+
+    TYPE = "consortium:index:Institution"
 
     def __init__(
         self, name: str, model: Model, secrets: Secrets, image: str, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("consortium:index:Institution", name, None, opts)
+        super().__init__(self.TYPE, name, None, opts)
         engine = docker.Provider(f"{name}-engine", host=model.settings.engine, opts=pulumi.ResourceOptions(parent=self))
         child = pulumi.ResourceOptions(parent=self, providers={"docker": engine})
         on_engine = pulumi.ResourceOptions(parent=self, provider=engine)
@@ -43,7 +45,8 @@ class Institution(pulumi.ComponentResource):
             hosts={host: node.id for host, node in nodes.items()},
             groups={host.name: GROUPS[host.role] for host in hosts},
             files={host.name: files_for(model, secrets, host) for host in hosts},
-            parent_urn=self.urn,
+            # Not self.urn: an input that waits for the parent would make a circle of dependencies.
+            parent_urn=f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{self.TYPE}::{name}",
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.gateway_endpoint = f"{model.own.gateway.host}:{model.own.gateway.port}"
