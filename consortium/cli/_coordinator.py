@@ -1,0 +1,39 @@
+"""How the job commands find the own coordinator, and how they show text that strangers wrote."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consortium.cli._common import open_workspace
+from consortium.client import Coordinator, operator_token, operator_url
+
+ApiOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api", envvar="CONSORTIUM_API", metavar="URL", help="The operator API, if not where the stack says."
+    ),
+]
+
+TOKEN_VARIABLE = "CONSORTIUM_TOKEN"  # noqa: S105 a name
+
+
+def coordinator(workspace: Path | None, party: str | None, api: str | None) -> Coordinator:
+    """The coordinator a command speaks to. With an address and CONSORTIUM_TOKEN no workspace is needed."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if api and token:
+        return Coordinator(api, token)
+    place = open_workspace(workspace)
+    name = place.party(party)
+    return Coordinator(api or operator_url(place, name), token or operator_token(place, name))
+
+
+def visible(text: str) -> str:
+    """A stranger's text for a terminal: control characters and invisible ones are spelt out.
+
+    A program could otherwise hide lines from the person who approves it.
+    """
+    return "".join(c if c in "\n\t" or c.isprintable() else f"<U+{ord(c):04X}>" for c in text)

@@ -1,0 +1,140 @@
+"""How jobs and the institution look on a terminal. What strangers wrote is shown without control characters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+
+from consortium.cli._common import ago, out, say
+from consortium.cli._coordinator import visible
+
+_COLOURS = {"succeeded": "green", "failed": "red", "diverged": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+def one_line(job: Any, job_id: str) -> None:
+    """A job's id and phase after a command."""
+    if isinstance(job, Mapping):
+        say(visible(f"{job_id}  {job.get('phase', '')}  {job.get('reason', '')}".rstrip()))
+
+
+def table(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """All jobs, newest as the coordinator orders them."""
+    if not jobs:
+        say("no jobs yet: consortium job submit FOLDER")
+        return
+    grid = Table()
+    for header in ("job", "initiator", "phase", "attempt", "parties", "reason"):
+        grid.add_column(header, no_wrap=header in ("job", "phase"))
+    for job in jobs:
+        parties = ", ".join(f"{p}: {phase}" for p, phase in job.get("parties", {}).items())
+        wanted = " (your approval)" if job.get("approval_wanted") else ""
+        grid.add_row(
+            _safe(job["job_id"]),
+            _safe(job.get("initiator", "")),
+            _phase(job) + wanted,
+            str(job.get("attempt", "")),
+            _safe(parties),
+            _safe(job.get("reason", "")),
+        )
+    out.print(grid, soft_wrap=False)
+
+
+def detail(job: Mapping[str, Any]) -> None:
+    """One job at every party, with its history."""
+    out.print(f"[bold]{_safe(job['job_id'])}[/]  {_phase(job)}  attempt {job.get('attempt', 0)}")
+    if job.get("reason"):
+        say(f"reason     {visible(str(job['reason']))}")
+    for party, phase in job.get("parties", {}).items():
+        say(f"{visible(party):10} {visible(str(phase))}")
+    for event in job.get("events", []):
+        when = event.get("at", event.get("time", 0))
+        stamp = time.strftime("%H:%M:%S", time.localtime(when)) if isinstance(when, int | float) else str(when)
+        words = [str(event.get(k, "")) for k in ("kind", "phase", "reason") if event.get(k)]
+        say(f"  {stamp}  {visible('  '.join(words))}")
+
+
+def proposal(job: Mapping[str, Any]) -> None:
+    """What a person needs to know before a yes or no."""
+    asked = job.get("proposal", {})
+    say(f"job        {visible(str(job.get('job_id', '')))}")
+    say(f"initiator  {visible(str(job.get('initiator', '')))}")
+    for name in (
+        "name",
+        "description",
+        "parties",
+        "datasets",
+        "parameters",
+        "versions",
+        "max_attempts",
+        "program_digest",
+    ):
+        if asked.get(name):
+            say(f"{name:10} {visible(str(asked[name]))}")
+
+
+def program(answer: Any) -> None:
+    """The text of every file of the job's program."""
+    for name, text in program_files(answer).items():
+        out.rule(_safe(name))
+        out.print(Syntax(visible(text), "python", line_numbers=True, word_wrap=True), soft_wrap=False)
+    out.rule()
+
+
+def program_files(answer: Any) -> dict[str, str]:
+    """File → text, from either form of the API's answer."""
+    if isinstance(answer, Mapping):
+        files = answer.get("files", answer)
+        return {str(name): str(text) for name, text in files.items()}
+    return {"program": str(answer)}
+
+
+def log_text(answer: Any) -> str:
+    """The log's text, from either form of the API's answer."""
+    return str(answer.get("text", answer.get("log", ""))) if isinstance(answer, Mapping) else str(answer)
+
+
+def status(found: Mapping[str, Any]) -> None:
+    """The institution at a glance."""
+    out.print(f"[bold]{_safe(found.get('party', ''))}[/] of {_safe(found.get('consortium', ''))}")
+    grid = Table()
+    for header in ("peer", "", "heard", "clock", "round trip", "error"):
+        grid.add_column(header)
+    for name, peer in found.get("peers", {}).items():
+        up = bool(peer.get("up", peer.get("alive")))
+        heard = peer.get("heard_s")
+        grid.add_row(
+            _safe(name),
+            "[green]up[/]" if up else "[red]silent[/]",
+            f"{ago(heard)} ago" if isinstance(heard, int | float) else "never",
+            _number(peer.get("offset_ms"), "ms"),
+            _number(peer.get("round_trip_ms"), "ms"),
+            _safe(peer.get("error") or ""),
+        )
+    out.print(grid, soft_wrap=False)
+    slots = found.get("slots", {})
+    if isinstance(slots, Mapping) and slots:
+        used = slots.get("used", 0)
+        say(f"slots        {len(used) if isinstance(used, Sequence) else used} of {slots.get('all')} in use")
+    for phase, count in found.get("jobs", {}).items():
+        say(f"jobs         {count} {phase}")
+    if (days := found.get("certificate_days")) is not None:
+        say(f"certificate  {days:.0f} days left")
+
+
+def _phase(job: Mapping[str, Any]) -> str:
+    phase = str(job.get("phase", ""))
+    colour = _COLOURS.get(phase)
+    return f"[{colour}]{_safe(phase)}[/]" if colour else _safe(phase)
+
+
+def _number(value: Any, unit: str) -> str:
+    return f"{value:g} {unit}" if isinstance(value, int | float) else "?"
+
+
+def _safe(text: object) -> str:
+    return escape(visible(str(text)))
