@@ -42,7 +42,6 @@ def ensure_base(
     on_progress(f"pulling {base}")
     try:
         client.images.pull(base)
-        return base
     except (docker.errors.APIError, requests.RequestException) as error:
         if base != DEFAULT_BASE:
             raise NoBaseImage(
@@ -51,6 +50,8 @@ def ensure_base(
                 fix=f"load it into the engine, or leave the setting out to use {DEFAULT_BASE} or debootstrap",
             ) from error
         on_progress(f"cannot pull {base} ({_short(error)}); making one with debootstrap")
+    else:
+        return base
     _debootstrap(client, own, apt_mirror or DEFAULT_MIRROR, on_progress)
     return own
 
@@ -65,9 +66,7 @@ def _debootstrap(client: docker.DockerClient, name: str, mirror: str, on_progres
     folder = Path(tempfile.mkdtemp(prefix="consortium-base-", dir="/var/tmp"))
     try:
         tree, archive = folder / "root", folder / "root.tar"
-        _run(
-            [*root, "debootstrap", "--variant=minbase", f"--include={','.join(INCLUDE)}", SUITE, str(tree), mirror]
-        )
+        _run([*root, "debootstrap", "--variant=minbase", f"--include={','.join(INCLUDE)}", SUITE, str(tree), mirror])
         excluded = ("./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./dev/*", "./proc/*", "./sys/*")
         _run([*root, "tar", "-C", str(tree), *(f"--exclude={e}" for e in excluded), "-cf", str(archive), "."])
         repository, tag = name.split(":")

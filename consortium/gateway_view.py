@@ -18,8 +18,9 @@ PUBLIC_CONNECTIONS = 2048
 ALL_CONNECTIONS = 4096
 
 _TYPES = "type.googleapis.com/envoy.extensions"
-_LET_IN = "connection.mtls"
-_TURNED_AWAY = "!connection.mtls"
+# `mtls` says only that a certificate was offered; a refused one leaves a reason. Every connection is one or the other.
+_LET_IN = "connection.mtls && !has(connection.transport_failure_reason)"
+_TURNED_AWAY = f"!({_LET_IN})"
 
 
 def gateway_name(party: str) -> str:

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ REPOSITORY = "consortium-node"
 BAKE = ROLES / "bake.yml"
 COORDINATOR = ROLES.parent / "coordinator"
 TOOLS = "/dev/consortium-bake"
-"""Where the build container sees its mounts. /dev is a memory file system there: not even an empty mount point stays."""
+"""Where the build container sees its mounts. /dev is in memory there, so not even an empty mount point stays."""
 
 Progress = Callable[[str], None]
 
@@ -50,7 +50,12 @@ class Downloads:
 
     @classmethod
     def from_environment(
-        cls, environ: Mapping[str, str], *, ca_bundle: Path | None = None, apt: str | None = None, pip: str | None = None
+        cls,
+        environ: Mapping[str, str],
+        *,
+        ca_bundle: Path | None = None,
+        apt: str | None = None,
+        pip: str | None = None,
     ) -> Downloads:
         """Complete the settings by what the caller's environment says about certificates and proxies.
 
@@ -92,7 +97,7 @@ _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 
 
 def content_digest(base: str = DEFAULT_BASE) -> str:
-    """SHA-256 (hex) over everything a node image is made of. Needs no engine, so `preview` can tell the image's name."""
+    """SHA-256 (hex) over everything a node image is made of. Needs no engine: `preview` can tell the image's name."""
     return _stage_digests(base)[-1]
 
 
@@ -214,9 +219,7 @@ def _image_settings(stage: Stage) -> list[str]:
 
 
 @contextmanager
-def _build_container(
-    client: docker.DockerClient, parent: str, target: str, mounts: list[Mount]
-) -> Iterator[Container]:
+def _build_container(client: docker.DockerClient, parent: str, target: str, mounts: list[Mount]) -> Iterator[Container]:
     """A container that is gone afterwards, whatever happens; one that a killed bake left is removed first."""
     name = "bake-" + target.replace(":", "-")
     _remove(client, name)
@@ -237,10 +240,8 @@ def _build_container(
 
 
 def _remove(client: docker.DockerClient, name: str) -> None:
-    try:
+    with suppress(docker.errors.NotFound):
         client.containers.get(name).remove(force=True, v=True)
-    except docker.errors.NotFound:
-        pass
 
 
 def _exists(client: docker.DockerClient, name: str) -> bool:

@@ -110,9 +110,7 @@ def _head(model: Model, secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
         ),
         NodeFile(str(GATEWAY_CERTIFICATE), secrets.gateway_certificate, service="coordinator"),
         *(
-            NodeFile(
-                str(SECRETS_DIR / name), content, "0400", "coordinator", "coordinator", "coordinator", secret=True
-            )
+            NodeFile(str(SECRETS_DIR / name), content, "0400", "coordinator", "coordinator", "coordinator", secret=True)
             for name, content in (
                 ("signing.key", secrets.signing_key),
                 ("operator.token", secrets.operator_token),
@@ -129,25 +127,35 @@ def _worker(model: Model, _secrets: Secrets, host: Host) -> tuple[NodeFile, ...]
 def _gateway(model: Model, secrets: Secrets, _host: Host) -> tuple[NodeFile, ...]:
     view = gateway_view.gateway_view(model)
     common = {"gateway": view, "timeouts": model.timeouts.model_dump(mode="json")}
-    readable = {"mode": "0440", "group": "gateway"}
     sds = GATEWAY_DIR / "sds"
     certificate = {"certificate": secrets.gateway_certificate, "key": secrets.gateway_key}
     return (
         _launcher("gateway", **common),
         _health(gateway_view.health_checks(view)),
-        NodeFile(str(sds / "own.yaml"), _render(sds / "own.yaml", **certificate), **readable, secret=True),
-        NodeFile(str(sds / "token.yaml"), _render(sds / "token.yaml", token=secrets.gateway_token), **readable, secret=True),
-        *(NodeFile(peer["secret_path"], _render(sds / "peer.yaml", peer=peer), **readable) for peer in view["peers"]),
-        # Clusters before the listeners that lead to them, and the bootstrap, which restarts Envoy, last.
-        NodeFile(str(GATEWAY_DIR / "cds.yaml"), _render(GATEWAY_DIR / "cds.yaml", **common), **readable),
-        NodeFile(str(GATEWAY_DIR / "lds.yaml"), _render(GATEWAY_DIR / "lds.yaml", **common), **readable),
-        NodeFile(
-            str(GATEWAY_DIR / "bootstrap.yaml"),
-            _render(GATEWAY_DIR / "bootstrap.yaml", **common),
-            **readable,
-            service="gateway",
+        _gateway_file(sds / "own.yaml", certificate, secret=True),
+        _gateway_file(sds / "token.yaml", {"token": secrets.gateway_token}, secret=True),
+        *(
+            _gateway_file(PurePosixPath(peer["secret_path"]), {"peer": peer}, template=sds / "peer.yaml")
+            for peer in view["peers"]
         ),
+        # Clusters before the listeners that lead to them, and the bootstrap, which restarts Envoy, last.
+        _gateway_file(GATEWAY_DIR / "cds.yaml", common),
+        _gateway_file(GATEWAY_DIR / "lds.yaml", common),
+        _gateway_file(GATEWAY_DIR / "bootstrap.yaml", common, service="gateway"),
     )
+
+
+def _gateway_file(
+    path: PurePosixPath,
+    variables: dict[str, Any],
+    *,
+    template: PurePosixPath | None = None,
+    service: str | None = None,
+    secret: bool = False,
+) -> NodeFile:
+    """Envoy reads it and cannot change it."""
+    content = _render(template or path, **variables)
+    return NodeFile(str(path), content, "0440", "root", "gateway", service, secret)
 
 
 def _launcher(service: str, **variables: Any) -> NodeFile:

@@ -14,6 +14,7 @@ import os
 import pwd
 import stat
 import tempfile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -62,7 +63,7 @@ class Change(NamedTuple):
 def resolve(entry: dict[str, Any], *, secret: bool) -> Wanted:
     """Turn module arguments into a Wanted. Raises ValueError naming the file for an unknown user, group or mode."""
     path = entry["path"]
-    if not os.path.isabs(path) or os.path.normpath(path) != path:
+    if not path.startswith("/") or os.path.normpath(path) != path:
         raise ValueError(f"{path}: must be an absolute path without '.' and '..'")
     try:
         return Wanted(
@@ -88,8 +89,7 @@ def observe(path: str) -> tuple[bytes | None, str]:
         return None, "absent"
     if not stat.S_ISREG(found.st_mode):
         return None, "not a regular file"
-    with open(path, "rb") as file:
-        return file.read(), _attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+    return Path(path).read_bytes(), _attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
 
 
 def compare(wanted: Wanted) -> Change | None:
@@ -116,7 +116,7 @@ def write(wanted: Wanted) -> None:
 
     The rename is also the event on which Envoy reads its certificates and listeners again.
     """
-    folder = os.path.dirname(wanted.path)
+    folder = Path(wanted.path).parent
     make_folders(folder)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".node_files-")  # mkstemp makes it 0600
     try:
@@ -126,27 +126,27 @@ def write(wanted: Wanted) -> None:
             os.fchmod(descriptor, wanted.mode)
             file.flush()
             os.fsync(descriptor)
-        os.replace(temporary, wanted.path)
+        Path(temporary).replace(wanted.path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def make_folders(folder: str) -> None:
+def make_folders(folder: Path) -> None:
     """Make missing folders 0755 whatever the umask says: the services that read below them are not root."""
-    if folder in ("", "/") or os.path.isdir(folder):
+    if folder.is_dir():
         return
-    make_folders(os.path.dirname(folder))
+    make_folders(folder.parent)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)
-        os.chmod(folder, 0o755)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def converge_folder(wanted: Wanted, *, check: bool) -> Change | None:
     """Make a folder stand with its mode and owner; what lies in it is not looked at, and it is never removed."""
     # stat, not lstat: Debian makes /etc/service a link to a folder.
-    found = os.stat(wanted.path) if os.path.lexists(wanted.path) else None
+    path = Path(wanted.path)
+    found = path.stat() if os.path.lexists(path) else None
     if found and not stat.S_ISDIR(found.st_mode):
         raise ValueError(f"{wanted.path}: must be a folder; something else stands there")
     before = _attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) if found else "absent"
@@ -154,17 +154,16 @@ def converge_folder(wanted: Wanted, *, check: bool) -> Change | None:
     if before == target:
         return None
     if not check:
-        make_folders(wanted.path)
-        os.chown(wanted.path, wanted.uid, wanted.gid)  # first: chown clears setgid
-        os.chmod(wanted.path, wanted.mode)
+        make_folders(path)
+        os.chown(path, wanted.uid, wanted.gid)  # first: chown clears setgid
+        path.chmod(wanted.mode)
     return Change(wanted.path, None, _header_only(wanted.path, before, target))
 
 
 def read_manifest(path: str) -> dict[str, str | None]:
     """Path → service of everything laid earlier. Raises ValueError when the manifest cannot be understood."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
+        return dict(json.loads(Path(path).read_text("utf-8")))
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError) as error:
@@ -185,8 +184,7 @@ def converge(wanted: list[Wanted], manifest: str, *, check: bool) -> list[Change
     for path in sorted(set(known) - set(listed)):
         changes.append(Change(path, known[path], _header_only(path, "managed", "absent")))
         if not check:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            Path(path).unlink(missing_ok=True)
     for one in wanted:
         change = compare(one)
         if change:

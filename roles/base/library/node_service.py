@@ -7,9 +7,9 @@ are laid. runit knows it already then, which spares the up to 5 s until runsvdir
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -23,7 +23,7 @@ options:
   timeout_s: {description: Seconds until a service that does not come up is an error., type: float, default: 10.0}
 """
 
-FOLDER = "/etc/service"
+FOLDER = Path("/etc/service")
 
 
 def status(name: str) -> str:
@@ -53,7 +53,7 @@ def bring_up(name: str, *, restart: bool, settle_s: float, timeout_s: float) -> 
 
 
 def _sv(verb: str, name: str) -> tuple[int, str]:
-    done = subprocess.run(["sv", verb, os.path.join(FOLDER, name)], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sv", verb, str(FOLDER / name)], capture_output=True, text=True, check=False)
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
@@ -68,14 +68,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     name, restart = module.params["name"], module.params["restarted"]
-    down_file = os.path.join(FOLDER, name, "down")
+    down_file = FOLDER / name / "down"
     before = status(name)
-    changed = restart or not is_up(before) or os.path.exists(down_file)
+    changed = restart or not is_up(before) or down_file.exists()
     if changed and not module.check_mode:
-        if not os.path.isdir(os.path.join(FOLDER, name)):
+        if not (FOLDER / name).is_dir():
             module.fail_json(msg=f"{FOLDER}/{name} is missing; was the role's install part run on this node?")
-        if os.path.exists(down_file):
-            os.unlink(down_file)  # from now on the service also comes up by itself when the node restarts
+        down_file.unlink(missing_ok=True)  # from now on the service also comes up by itself when the node restarts
         after = bring_up(
             name,
             restart=restart and is_up(before),

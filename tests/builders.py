@@ -1,0 +1,68 @@
+"""Whole models for tests, each test changing the one thing it is about."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from consortium import trust
+from consortium.nodefiles import Secrets
+from consortium.spec import Consortium, Model, Party, StackSettings
+
+CONSORTIUM = "demo"
+VERSIONS = {"python": "3.11", "secretflow": "1.11.0b1", "ray": "2.9.3", "rayfed": "0.2.1a2", "spu": "0.9.3b0"}
+
+
+@functools.cache
+def authority(party: str, consortium: str = CONSORTIUM) -> trust.KeyPair:
+    """One CA per party and test run: making keys is the slow part."""
+    return trust.make_ca(party, consortium)
+
+
+@functools.cache
+def signing_key(party: str) -> trust.SigningKey:
+    return trust.make_signing_key()
+
+
+def party(name: str, **overrides: Any) -> dict[str, Any]:
+    return {
+        "party": name,
+        "gateway": {"host": f"gateway.{name}.example", "port": 8443},
+        "ca_certificates": [authority(name).certificate],
+        "signing_key": signing_key(name).public,
+        **overrides,
+    }
+
+
+def model(
+    *names: str,
+    own: str = "",
+    slots: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    parties: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Model:
+    """The institution `own` (default: the first) of a consortium of `names` (default: alice and bob)."""
+    members = names or ("alice", "bob")
+    documents = {name: party(name, **(parties or {}).get(name, {})) for name in members}
+    return Model(
+        consortium=Consortium.model_validate(
+            {"name": CONSORTIUM, "members": members, "slots": slots, "versions": VERSIONS}
+        ),
+        parties={name: Party.model_validate(document) for name, document in documents.items()},
+        party=own or members[0],
+        settings=StackSettings.model_validate({"gateway": {"bind": "127.0.0.1", "port": 18443}, **(settings or {})}),
+        workspace=Path("/workspace"),
+    )
+
+
+def secrets(own: str = "alice") -> Secrets:
+    pair = trust.issue_gateway(authority(own), own, CONSORTIUM)
+    return Secrets(
+        gateway_certificate=pair.certificate,
+        gateway_key=pair.key,
+        signing_key=signing_key(own).private,
+        operator_token=f"operator-token-of-{own}",
+        gateway_token=f"gateway-token-of-{own}",
+    )
