@@ -17,8 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 
 class SessionError(Exception):
@@ -92,21 +91,20 @@ def build(cls: type[Any], data: object, where: str) -> Any:
 def load(path: Path) -> Settings:
     """Read and check a session file."""
     try:
-        data = json.loads(path.read_text())
+        settings: Settings = build(Settings, json.loads(path.read_text()), str(path))
     except (OSError, ValueError) as error:
         raise SessionError(f"{path}: {error}") from error
-    settings: Settings = build(Settings, data, str(path))
-    others = sorted(set(settings.parties) - {settings.party})
-    if len(others) != len(settings.parties) - 1:
+    if settings.party not in settings.parties:
         raise SessionError(f"{path}: party: {settings.party!r} is not one of parties {settings.parties}")
+    others = sorted(set(settings.parties) - {settings.party})
     for name, service in (("fed", settings.fed), ("spu", settings.spu)):
         if sorted(service.peers) != others:
-            raise SessionError(f"{path}: {name}.peers: has {sorted(service.peers)}, peers are {others}")
+            raise SessionError(f"{path}: {name}.peers: has {sorted(service.peers)}, the peers are {others}")
     return settings
 
 
 def init_options(s: Settings) -> dict[str, Any]:
-    """Arguments of sf.init (secretflow/device/driver.py); the own entry of cluster_config is where to listen."""
+    """Arguments of sf.init (secretflow/device/driver.py); the own address is where to listen."""
     addresses = {**s.fed.peers, s.party: s.fed.listen}
     comm = {
         **s.timeouts.cross_silo_comm_options,
@@ -115,16 +113,9 @@ def init_options(s: Settings) -> dict[str, Any]:
         "use_global_proxy": False,  # one pair of proxies per job, so slots run side by side
         "recv_resource_label": s.fed.resources or None,  # pins the receiver to the gateway's target
     }
-    return {
-        "address": s.ray_address,
-        "cluster_config": {
-            "parties": {party: {"address": address} for party, address in sorted(addresses.items())},
-            "self_party": s.party,
-        },
-        "job_name": s.job_name,
-        "cross_silo_comm_options": comm,
-        "log_to_driver": True,
-    }
+    parties = {party: {"address": address} for party, address in sorted(addresses.items())}
+    cluster = {"parties": parties, "self_party": s.party}
+    return dict(address=s.ray_address, cluster_config=cluster, job_name=s.job_name, cross_silo_comm_options=comm)
 
 
 def spu_cluster(s: Settings) -> dict[str, Any]:
@@ -137,37 +128,49 @@ def spu_cluster(s: Settings) -> dict[str, Any]:
 def write_json(path: Path, value: object) -> None:
     """Whole or not at all; for the owner's eyes only."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(value, file, indent=2, sort_keys=True)
+        file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
 
 
+def bound(seconds: float, late: Callable[[str], None], message: str) -> threading.Event:
+    """Call `late(message)` unless the returned event is set in time."""
+    done = threading.Event()
+
+    def watch() -> None:
+        if not done.wait(seconds):
+            late(message)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return done
+
+
 class Session:
-    """What a program sees. Each party runs the same program; a peer's path is only a name here."""
+    """What a program sees. Every party runs the same program; a peer's path is only a label here."""
 
     def __init__(self, settings: Settings | None) -> None:
+        job = {} if settings else _job_yaml()
         self.settings = settings
         self.times: dict[str, Any] = {"session_opened_at": time.time()}
-        job = {} if settings else _job_yaml()
-        self.party = settings.party if settings else ""  # empty: all parties, simulated
         self.parties: list[str] = settings.parties if settings else job["parties"]
         self.parameters: dict[str, Any] = settings.parameters if settings else job["parameters"]
-        self.datasets = settings.datasets.get(settings.party, {}) if settings else {}
         self.folder = Path(settings.output_dir if settings else "output")
         self._result: object = {}
 
     def dataset(self, party: str, name: str) -> str:
         """Path of a party's dataset; at any other party only a label."""
-        if self.settings is None:
-            return str(Path(os.environ.get("CONSORTIUM_DATA", "data"), party, f"{name}.csv").resolve())
-        return self.settings.datasets[party][name] or f"/{party}/{name}"
+        if self.settings:
+            return self.settings.datasets[party][name] or f"/{party}/{name}"
+        return str(Path(os.environ.get("CONSORTIUM_DATA", "data"), party, f"{name}.csv").resolve())
 
     def output(self, party: str, name: str) -> str:
         """Path of an output file of a party; at any other party only a label."""
-        own = self.folder if self.settings else self.folder / party
-        return str((own / name).resolve()) if self.party in ("", party) else f"/{party}/{name}"
+        if self.settings:
+            return str(self.folder / name) if party == self.settings.party else f"/{party}/{name}"
+        return str((self.folder / party / name).resolve())
 
     def result(self, value: object) -> None:
         """What this party learns from the job, as JSON; written when the program ends well."""
@@ -179,13 +182,13 @@ class Session:
         return secretflow.PYU(party)
 
     def spu(self) -> Any:
-        """SecretFlow's SPU over all parties. Its runtime is pinned to the node the gateway forwards to."""
+        """SecretFlow's SPU over all parties; its runtime is pinned to the node the gateway forwards to."""
         import secretflow
         from secretflow.device.device.spu import SPU, SPURuntime
 
-        s = self.settings
-        if s is None:
+        if not self.settings:
             return SPU(secretflow.utils.testing.cluster_def(self.parties))
+        resources = self.settings.spu.resources
 
         class Runtime(SPURuntime):  # type: ignore[misc]
             id = party = None  # its __repr__ needs them; without, a failed link is shown as AttributeError
@@ -194,22 +197,20 @@ class Session:
             def init(self) -> None:
                 for rank, node in enumerate(self.cluster_def["nodes"]):
                     remote = secretflow.distributed.remote(Runtime).party(node["party"])
-                    self.actors[node["party"]] = remote.options(num_cpus=0, resources=s.spu.resources).remote(
+                    self.actors[node["party"]] = remote.options(num_cpus=0, resources=resources).remote(
                         rank, self.cluster_def, self.link_desc, self.log_options, self.id
                     )
 
-        return PinnedSPU(spu_cluster(s), s.timeouts.link_desc)
+        return PinnedSPU(spu_cluster(self.settings), self.settings.timeouts.link_desc)
 
     def __enter__(self) -> Session:
-        import ray  # noqa: F401
         import secretflow  # seconds of work: before the agreed moment, so that parties enter sf.init together
 
-        s = self.settings
         self.times["imports_done_at"] = time.time()
-        if s is None:
+        if not (s := self.settings):
             secretflow.init(self.parties, address="local", log_to_driver=False)
             return self
-        _bound(s.timeouts.job_s, self._fail, f"the job took longer than job_s = {s.timeouts.job_s:g} s")
+        bound(s.timeouts.job_s, self._fail, f"the job took longer than job_s = {s.timeouts.job_s:g} s")
         while (left := s.start_at - time.time()) > 0:
             time.sleep(left - 0.005 if left > 0.01 else 0)
         self.times |= {"start_at": s.start_at, "sf_init_entered_at": time.time()}
@@ -217,18 +218,21 @@ class Session:
         # Ray's Jobs API starts drivers with SIGINT blocked; rayfed sends it to itself when a peer is out of reach.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         options = init_options(s)
-        options["cross_silo_comm_options"]["sending_failure_handler"] = self._lost
-        ready = _bound(s.timeouts.init_s, self._fail, f"sf.init took longer than init_s = {s.timeouts.init_s:g} s")
+        options["cross_silo_comm_options"]["sending_failure_handler"] = lambda error: self._fail(
+            f"a message could not be delivered to a peer: {error or 'see SenderProxyActor in the log'}"
+        )
+        ready = bound(s.timeouts.init_s, self._fail, f"sf.init took longer than init_s = {s.timeouts.init_s:g} s")
         try:
             secretflow.init(**options)
         except BaseException as error:
+            traceback.print_exception(error)
             self._fail(f"sf.init: {type(error).__name__}: {error}")
         ready.set()
         self.times["sf_init_done_at"] = time.time()
         write_json(self.folder / "session.json", self.times)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         import secretflow
 
         if error is not None:
@@ -236,37 +240,30 @@ class Session:
             self._fail(f"{type(error).__name__}: {error}")
         self.times["finished_at"] = time.time()
         write_json(self.folder / "result.json", self._result)
-        done = _bound(self.settings.timeouts.shutdown_s if self.settings else 60, self._leave, "bounded")
-        secretflow.shutdown()
+        done = bound(self.settings.timeouts.shutdown_s if self.settings else 60, self._leave, "bounded")
+        try:
+            secretflow.shutdown()
+        except BaseException as failure:
+            self._fail(f"sf.shutdown: {type(failure).__name__}: {failure}")
         done.set()
         self._leave("clean")
 
-    def _leave(self, shutdown: str) -> None:
+    def _leave(self, shutdown: str) -> NoReturn:
         """The result is written: nothing that SecretFlow still waits for may keep the process."""
         write_json(self.folder / "session.json", {**self.times, "shutdown": shutdown})
         _exit(0)
 
-    def _lost(self, error: BaseException | None) -> None:
-        self._fail(f"a message could not be delivered to a peer: {error or 'see the log of SenderProxyActor'}")
-
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str) -> NoReturn:
         """Name the error and leave with code 1. No sf.shutdown: it waits for peers; Ray ends the job's actors."""
         write_json(self.folder / "error.json", {"error": why, "at": time.time()})
         print(f"session: {why}", file=sys.stderr)
         _exit(1)
 
 
-def _exit(code: int) -> None:
+def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _bound(seconds: float, late: Callable[[str], None], message: str) -> threading.Event:
-    """Call `late(message)` unless the returned event is set in time."""
-    done = threading.Event()
-    threading.Thread(target=lambda: done.wait(seconds) or late(message), daemon=True).start()
-    return done
 
 
 def _job_yaml() -> dict[str, Any]:

@@ -56,6 +56,31 @@ def logistic_regression(folder: Path) -> None:
                 table.writerow([national_id(row), *values, *([1 - int(source.target[row])] if with_label else [])])
 
 
+def pooled_auc(folder: Path, test_from: int) -> float:
+    """AUC of scikit-learn on the pooled columns, same split: what the job is compared with."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    logistic_regression(folder)
+    shape = np.loadtxt(folder / "alice/tumours_shape.csv", delimiter=",", skiprows=1, usecols=range(1, 12))
+    texture = np.loadtxt(folder / "bob/tumours_texture.csv", delimiter=",", skiprows=1, usecols=range(1, 21))
+    table, label = np.hstack([shape[:, :-1], texture]), shape[:, -1]
+    table = (table - table[:test_from].mean(0)) / table[:test_from].std(0)
+    model = LogisticRegression(max_iter=1000).fit(table[:test_from], label[:test_from])
+    return float(roc_auc_score(label[test_from:], model.predict_proba(table[test_from:])[:, 1]))
+
+
+def intersection_digest(folder: Path) -> tuple[int, str]:
+    """Plain intersection of the two tables of `psi`: its size and the SHA-256 of its sorted ids, one a line."""
+    columns = []
+    for name in ("alice/customers.csv", "bob/patients.csv"):
+        with (folder / name).open() as file:
+            columns.append({row["id"] for row in csv.DictReader(file)})
+    common = sorted(columns[0] & columns[1])
+    return len(common), hashlib.sha256("".join(f"{value}\n" for value in common).encode()).hexdigest()
+
+
 if __name__ == "__main__":
     psi(Path(sys.argv[1]))
     logistic_regression(Path(sys.argv[1]))

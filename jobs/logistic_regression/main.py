@@ -52,9 +52,7 @@ with session() as s:
     label, split = s.parameters["label"], s.parameters["test_from"]
     parts = {party: s.pyu(party)(features, num_returns=2)(paths[party], label, split) for party in s.parties}
     train_y, test_y = s.pyu(owner)(labels, num_returns=2)(paths[owner], label, split)
-    train_x, test_x = (
-        FedNdarray({s.pyu(p): parts[p][i] for p in s.parties}, PartitionWay.VERTICAL) for i in (0, 1)
-    )
+    train_x, test_x = (FedNdarray({s.pyu(p): parts[p][i] for p in s.parties}, PartitionWay.VERTICAL) for i in (0, 1))
     model = SSRegression(s.spu())
     model.fit(
         train_x,
@@ -70,4 +68,4 @@ with session() as s:
     )
     scores = model.predict(test_x, to_pyu=s.pyu(owner)).partitions[s.pyu(owner)]
     auc = sf.reveal(s.pyu(owner)(evaluate)(test_y, scores, s.output(owner, "predictions.csv")))
-    s.result({"auc": auc, "rows": {"train": split, "test": "rest"}})
+    s.result({"auc": auc, "train_rows": split})

@@ -39,7 +39,7 @@ with session() as s:
         input_path=inputs,
         output_path=outputs,
         receiver=s.parties[0],
-        table_keys_duplicated={party: False for party in s.parties},
+        table_keys_duplicated=dict.fromkeys(s.parties, False),
         broadcast_result=True,
         protocol=s.parameters["protocol"],
     )
