@@ -23,12 +23,13 @@ async def launch(context: Context, job: Job, slot: int, start_at: float) -> None
     """Write the attempt's folder and submit its driver. Raises LauncherError."""
     folder = context.attempt_dir(job.job_id, job.attempt)
     program = folder / "program"
-    _make(folder.parent), _make(folder), _make(folder / "output"), _make(program)
+    for path in (folder.parent, folder, folder / "output", program):
+        _make(path)
     data = context.bundle_path(job.proposal.program_digest).read_bytes()
-    for path, content in unpack(data, context.config.limits.bundle_bytes).items():
-        for parent in reversed((program / path).relative_to(program).parents[:-1]):
+    for name, content in unpack(data, context.config.limits.bundle_bytes).items():
+        for parent in reversed(Path(name).parents[:-1]):
             _make(program / parent)
-        _write(program / path, content)
+        _write(program / name, content)
     session = session_document(context, job, slot, start_at, folder / "output")
     _write(folder / "session.json", json.dumps(session, indent=2).encode())
     await context.launcher.submit(
@@ -110,7 +111,7 @@ async def observe(context: Context, job: Job) -> Driver:
 def read_output(path: Path) -> bytes | None:
     """An output file of the driver; None when missing. The driver's user owns the folder: no link is followed."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             return file.read(_READ_LIMIT)
     except OSError:
         return None

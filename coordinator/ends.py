@@ -40,7 +40,7 @@ def give_up(job: Job, seen: Observed) -> Commit:
     """After the deadline, without a final decision: sign that nothing ran here, so that success is ruled out."""
     why = f"nothing was heard of {job.initiator} until the job's deadline passed"
     own = job.promises(job.attempt).get(job.me)
-    drafts = ()
+    drafts: tuple[Draft, ...] = ()
     if isinstance(own, PromiseBody) and own.verdict == "promise" and job.phase is Phase.PROMISED:
         body = OutcomeBody(status="failed", cause="in-doubt", error=why, ended_at=seen.now)
         drafts = (Draft(Kind.OUTCOME, job.attempt, body),)

@@ -17,19 +17,25 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        named = {"registry": self.registry}
-        self._jobs = Gauge("consortium_jobs", "Jobs by phase", ["phase"], **named)
-        self._moves = Counter("consortium_job_transitions", "Changes of phase", ["to"], **named)
+        named = self.registry
+        self._jobs = Gauge("consortium_jobs", "Jobs by phase", ["phase"], registry=named)
+        self._moves = Counter("consortium_job_transitions", "Changes of phase", ["to"], registry=named)
         self._duration = Histogram(
-            "consortium_phase_seconds", "Time spent in a phase", ["phase"], buckets=_SECONDS, **named
+            "consortium_phase_seconds", "Time spent in a phase", ["phase"], buckets=_SECONDS, registry=named
         )
-        self._offset = Gauge("consortium_peer_clock_offset_seconds", "Peer's clock minus own", ["peer"], **named)
-        self._delay = Gauge("consortium_peer_round_trip_seconds", "Shortest recent round trip", ["peer"], **named)
-        self._silence = Gauge("consortium_peer_silence_seconds", "Since both directions worked", ["peer"], **named)
-        self._slots = Gauge("consortium_slots_used", "Slots held by jobs", **named)
-        self._slots_all = Gauge("consortium_slots", "Slots of this party", **named)
-        self._height = Gauge("consortium_audit_records", "Records in the audit chain", **named)
-        self.refused = Counter("consortium_messages_refused", "Messages of peers refused", ["peer", "status"], **named)
+        self._offset = Gauge("consortium_peer_clock_offset_seconds", "Peer's clock minus own", ["peer"], registry=named)
+        self._delay = Gauge(
+            "consortium_peer_round_trip_seconds", "Shortest recent round trip", ["peer"], registry=named
+        )
+        self._silence = Gauge(
+            "consortium_peer_silence_seconds", "Since both directions worked", ["peer"], registry=named
+        )
+        self._slots = Gauge("consortium_slots_used", "Slots held by jobs", registry=named)
+        self._slots_all = Gauge("consortium_slots", "Slots of this party", registry=named)
+        self._height = Gauge("consortium_audit_records", "Records in the audit chain", registry=named)
+        self.refused = Counter(
+            "consortium_messages_refused", "Messages of peers refused", ["peer", "status"], registry=named
+        )
         self._since: dict[str, float] = {}
 
     def moved(self, old: Job, new: Job) -> None:

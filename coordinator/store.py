@@ -5,6 +5,7 @@ A transition is guarded in the UPDATE itself; the events table is the audit log,
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import sqlite3
@@ -55,10 +56,15 @@ class Store:
         """Open or create. Raises StoreError when the file is locked, damaged or not ours."""
         self._q = load_queries()
         self._signer, self._me = signer, me
+        self._lock = path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise StoreError(f"{path}: another coordinator uses it; stop that one first") from e
         try:
             self._db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "locking_mode = EXCLUSIVE"):
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(self._q["schema"])
             found = self._db.execute("PRAGMA quick_check").fetchone()[0]
@@ -72,6 +78,7 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        self._lock.close()
 
     def _all(self, name: str, **values: Any) -> list[sqlite3.Row]:
         return self._db.execute(self._q[name], values).fetchall()
@@ -163,7 +170,7 @@ class Store:
             return None
         row = rows[0]
         known = [Statement.model_validate_json(r[0]) for r in self._all("get_statements", job_id=job_id)]
-        fields = {f: bool(row[f]) if f in ("settled", "driver_gone") else row[f] for f in _FIELDS}
+        fields: dict[str, Any] = {f: bool(row[f]) if f in ("settled", "driver_gone") else row[f] for f in _FIELDS}
         job = Job(job_id, self._me, Phase(row["phase"]), {s.key: s for s in known}, slot=row["slot"], **fields)
         seconds = [Statement.model_validate_json(r[0]) for r in self._all("get_conflicts", job_id=job_id)]
         return replace(job, conflicts=tuple((job.statements[s.key], s) for s in seconds))

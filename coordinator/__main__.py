@@ -1,0 +1,86 @@
+"""Command line: `python -m coordinator serve|audit verify|backup --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from coordinator.app import Coordinator
+from coordinator.audit import parse_lines, verify
+from coordinator.config import ConfigError, load_config
+from coordinator.context import load_signer, open_context
+from coordinator.offline import backup, read_records
+from coordinator.signing import SigningError
+from coordinator.store import StoreError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 = well, 1 = the thing checked is not well, 2 = it could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m coordinator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the coordinator")
+    audit = commands.add_parser("audit", help="check an audit log")
+    audit.add_argument("action", choices=["verify"])
+    audit.add_argument("--file", type=Path, help="an export in JSON Lines; default: the own log")
+    audit.add_argument("--party", help="whose log it is; default: the own party's")
+    copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
+    copy.add_argument("target", type=Path)
+    for command in (serve, audit, copy):
+        command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "serve":
+            return asyncio.run(_serve(options.config))
+        if options.command == "audit":
+            return _verify(options)
+        backup(load_config(options.config).state_dir / "coordinator.db", options.target)
+    except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
+        print(f"coordinator: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(config: Path) -> int:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+    )
+    logging.basicConfig(level=logging.WARNING, format='{"event": "%(message)s", "logger": "%(name)s"}')
+    coordinator = Coordinator(open_context(config))
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await coordinator.start()
+    await ended.wait()
+    await coordinator.stop()
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    signer, verifier = load_signer(config)
+    party = options.party or signer.party
+    if options.file:
+        with options.file.open(encoding="utf-8") as lines:
+            verdict = verify(parse_lines(lines), party, verifier)
+    else:
+        verdict = verify(read_records(config.state_dir / "coordinator.db"), party, verifier)
+    print(json.dumps({"party": party, "records": verdict.records, "head": verdict.head, "fault": verdict.fault}))
+    return 1 if verdict.fault else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

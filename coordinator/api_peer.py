@@ -1,0 +1,110 @@
+"""The interface for the other parties' coordinators. Reached only through the own gateway."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
+
+from coordinator.accept import RefusedError, accept, accept_bundle, refuse_unpromised
+from coordinator.context import Context
+from coordinator.messages import Batch, Heartbeat, Known, Reach, Times
+from coordinator.metrics import Metrics
+from coordinator.peers import PeerError
+from coordinator.statements import JobId, Kind
+from coordinator.worker import Worker
+
+log = structlog.get_logger()
+JobPath = Annotated[JobId, Path()]
+_MAX_NONCES = 10_000
+
+
+def peer_routes(context: Context, worker: Worker) -> APIRouter:
+    """Routes under /peer/v1. The caller's identity is `request.state.party`, set by GatewayOnly."""
+    router = APIRouter(prefix="/peer/v1", tags=["peer"])
+
+    def heard(request: Request) -> str:
+        party: str = request.state.party
+        context.peers.state[party].heard = time.monotonic()
+        return party
+
+    def add_statement_route(kind: Kind) -> None:
+        @router.post(f"/{kind}", name=f"receive_{kind}", summary=f"Receive signed {kind} statements of one job")
+        async def receive(request: Request, batch: Batch) -> dict[str, str]:
+            job_id = accept(context, heard(request), kind, batch.statements)
+            worker.enqueue(job_id)
+            return {"job_id": job_id}
+
+    for kind in Kind:
+        add_statement_route(kind)
+
+    @router.post("/bundle/{job_id}")
+    async def bundle(request: Request, job_id: JobPath) -> dict[str, str]:
+        """Receive the job folder of a proposal, as an uncompressed tar."""
+        accept_bundle(context, heard(request), job_id, await request.body())
+        worker.enqueue(job_id)
+        return {"job_id": job_id}
+
+    @router.post("/heartbeat")
+    async def heartbeat(request: Request, beat: Heartbeat) -> Times:
+        """Receive a sign of life; answer with the times for the sender's clock measurement."""
+        received = time.time()
+        state = context.peers.state[heard(request)]
+        now = time.monotonic()
+        state.alive = {(a.job_id, a.attempt): now for a in beat.alive}
+        state.audit_seq, state.audit_hash = beat.audit_seq, beat.audit_hash or ""
+        return Times(received_at=received, sent_at=time.time())
+
+    @router.get("/time")
+    async def clock(request: Request) -> Times:
+        """Answer with the own clock."""
+        received = time.time()
+        heard(request)
+        return Times(received_at=received, sent_at=time.time())
+
+    @router.post("/reach")
+    async def reach(request: Request, ask: Reach) -> Reach:
+        """Bring the nonce back to the asker through the gateways, then answer."""
+        party = heard(request)
+        try:
+            await context.peers.reach_back(party, ask.nonce)
+        except PeerError as e:
+            raise RefusedError(502, f"{context.config.party} cannot come back: {e}") from e
+        return ask
+
+    @router.post("/reach-back")
+    async def reach_back(request: Request, brought: Reach) -> Reach:
+        """Receive a nonce that was brought back."""
+        heard(request)
+        if len(context.nonces) < _MAX_NONCES:
+            context.nonces.add(brought.nonce)
+        return brought
+
+    @router.get("/jobs/{job_id}/decision")
+    async def decision(request: Request, job_id: JobPath, attempt: Annotated[int, Query(ge=1, le=10_000)]) -> Known:
+        """What is known here of the decision on an attempt (cooperative termination)."""
+        heard(request)
+        found = refuse_unpromised(context, job_id, attempt)
+        worker.enqueue(job_id)
+        return Known(statements=found)
+
+    return router
+
+
+def handle_refusals(app: Starlette, context: Context, metrics: Metrics) -> None:
+    """Answer a refused message with its reason; what was refused for a forged or lying content is recorded."""
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RefusedError)
+        party = getattr(request.state, "party", "unknown")
+        metrics.refused.labels(party, str(error.status)).inc()
+        log.warning("message refused", peer=party, path=request.url.path, status=error.status, reason=str(error))
+        if error.status in (403, 409, 422):
+            context.store.note(time.time(), "refused", str(error)[:2000], peer=party, path=request.url.path)
+        return JSONResponse({"detail": str(error)[:2000]}, error.status)
+
+    app.add_exception_handler(RefusedError, refused)  # handlers are matched by class, so the argument is one

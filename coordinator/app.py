@@ -1,0 +1,169 @@
+"""The two HTTP applications of one coordinator and the tasks beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, Response
+
+from coordinator.api_operator import operator_routes
+from coordinator.api_peer import handle_refusals, peer_routes
+from coordinator.context import Context
+from coordinator.launcher import LauncherError, submission_id
+from coordinator.limits import BodyLimit, GatewayOnly
+from coordinator.messages import Alive, Heartbeat
+from coordinator.metrics import Metrics
+from coordinator.model import Phase
+from coordinator.peers import PeerError
+from coordinator.statuspage import page_routes
+from coordinator.worker import Worker
+
+log = structlog.get_logger()
+_BUNDLE_OVERHEAD = 1_000_000  # multipart and tar headers around the files
+_SWEEP_S = 30.0
+
+
+def _release() -> str:
+    try:
+        return version("consortium")
+    except PackageNotFoundError:  # on a node the source lies beside the environment
+        return "0"
+
+
+class Coordinator:
+    """One party's coordinator: two servers, heartbeats, the worker, the sweep for orphans."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.metrics = Metrics()
+        self.worker = Worker(context, self.metrics)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._servers: list[uvicorn.Server] = []
+        self.ports: tuple[int, int] = (0, 0)
+
+    def peer_app(self) -> FastAPI:
+        """What peers reach through the gateway."""
+        limits = self.context.config.limits
+        app = FastAPI(title="Consortium coordinator, for peers", version=_release(), docs_url=None, redoc_url=None)
+        app.include_router(peer_routes(self.context, self.worker))
+        handle_refusals(app, self.context, self.metrics)
+        big = limits.bundle_bytes + _BUNDLE_OVERHEAD
+        app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
+        peers = frozenset(self.context.config.peers)
+        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers)
+        return app
+
+    def operator_app(self) -> FastAPI:
+        """What the institution's own people reach."""
+        app = FastAPI(title="Consortium coordinator", version=_release(), docs_url=None, redoc_url=None)
+        app.include_router(operator_routes(self.context, self.worker))
+        app.include_router(page_routes(self.context, self.worker))
+        handle_refusals(app, self.context, self.metrics)
+        big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
+        app.add_middleware(BodyLimit, limit=lambda _: big)
+
+        @app.get("/healthz", response_class=PlainTextResponse)
+        async def healthz() -> str:
+            """200 while the coordinator answers and its state can be read."""
+            self.context.store.head()
+            return "ok\n"
+
+        @app.get("/metrics", response_class=Response)
+        async def metrics() -> Response:
+            """Prometheus metrics."""
+            return Response(self.metrics.render(self.context), media_type="text/plain; version=0.0.4")
+
+        return app
+
+    async def start(self) -> None:
+        """Listen, go on with every unfinished job. Raises OSError when a port is in use."""
+        config = self.context.config
+        sockets = [_listen(config.bind, port) for port in (config.ports.operator, config.ports.peer)]
+        self.ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
+        for app, listening in zip((self.operator_app(), self.peer_app()), sockets, strict=True):
+            server = uvicorn.Server(
+                uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+            )
+            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+            server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+            self._servers.append(server)
+            self._spawn(server.serve(sockets=[listening]))
+        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        self._spawn(self.worker.tick())
+        self._spawn(self._sweep())
+        for peer in config.peers:
+            self._spawn(self._heartbeats(peer))
+        self.worker.enqueue_all()
+        log.info("listening", party=config.party, operator=self.ports[0], peer=self.ports[1])
+
+    async def stop(self) -> None:
+        """Close everything; drivers go on and are found again at the next start."""
+        for server in self._servers:
+            server.should_exit = True
+        await self.worker.close()
+        for task in self._tasks[len(self._servers) :]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.context.peers.close()
+        self.context.store.close()
+
+    def _spawn(self, work: contextlib.AbstractAsyncContextManager[None] | object) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))  # type: ignore[arg-type]
+
+    async def _heartbeats(self, peer: str) -> None:
+        every_s = self.context.config.timeouts.heartbeat_s
+        up = False
+        while True:
+            try:
+                await self.context.peers.heartbeat(peer, self._beat(peer))
+                if not up:
+                    self.worker.enqueue_all()  # deliveries wait for this peer
+                up = True
+            except PeerError as e:
+                if up:
+                    log.warning("peer does not answer", peer=peer, error=str(e))
+                up = False
+            await asyncio.sleep(every_s * random.uniform(0.9, 1.0))  # noqa: S311 (only spreads the load)
+
+    def _beat(self, peer: str) -> Heartbeat:
+        store = self.context.store
+        jobs = [store.load(job_id) for job_id in store.used_slots().values()]
+        alive = [
+            Alive(job_id=job.job_id, attempt=job.attempt)
+            for job in jobs
+            if job and job.phase in (Phase.STARTING, Phase.RUNNING) and peer in job.proposal.parties
+        ]
+        seq, digest = store.head() or (0, None)
+        return Heartbeat(alive=tuple(alive), audit_seq=seq, audit_hash=digest)
+
+    async def _sweep(self) -> None:
+        """End drivers that no record of ours wants: left by a crash between a launch and its record."""
+        while True:
+            try:
+                live = await self.context.launcher.live()  # first: what is launched after this is not ours to judge
+                wanted = set()
+                for job_id in self.context.store.unfinished():
+                    job = self.context.store.load(job_id)
+                    if job and job.phase in (Phase.STARTING, Phase.RUNNING):
+                        wanted.add(submission_id(job_id, job.attempt))
+                for orphan in sorted(set(live) - wanted):
+                    log.warning("stopping a driver that no job wants", submission=orphan)
+                    await self.context.launcher.stop(orphan)
+            except LauncherError as e:
+                log.info("Ray does not answer", error=str(e))
+            await asyncio.sleep(_SWEEP_S)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    return listening
