@@ -114,8 +114,12 @@ def init_options(s: Settings) -> dict[str, Any]:
         "recv_resource_label": s.fed.resources or None,  # pins the receiver to the gateway's target
     }
     parties = {party: {"address": address} for party, address in sorted(addresses.items())}
-    cluster = {"parties": parties, "self_party": s.party}
-    return dict(address=s.ray_address, cluster_config=cluster, job_name=s.job_name, cross_silo_comm_options=comm)
+    return {
+        "address": s.ray_address,
+        "cluster_config": {"parties": parties, "self_party": s.party},
+        "job_name": s.job_name,
+        "cross_silo_comm_options": comm,
+    }
 
 
 def spu_cluster(s: Settings) -> dict[str, Any]:

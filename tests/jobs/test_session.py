@@ -1,4 +1,4 @@
-"""What a job's program is given: a session file is read whole or refused by name; SecretFlow's options follow from it."""
+"""What a program is given: a session file is read whole or refused by name; SecretFlow's options follow from it."""
 
 import json
 import os
