@@ -21,6 +21,7 @@ from consortium.errors import ConsortiumError
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
+_TO_ESCAPE = re.compile(r"[\u007f-\uffff]")
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")
 
 
@@ -59,13 +60,15 @@ def environment(root: Path) -> jinja2.Environment:
 
 
 def to_json(value: Any, indent: int | None = None) -> Markup:
-    """`value` as JSON: quotes, escapes and all."""
-    return Markup(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False))  # noqa: S704 JSON is quoted
+    """`value` as JSON that is YAML too: every text is in double quotes, so none is read as anything else."""
+    text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    # JSON writes characters above U+FFFF as two escapes, which YAML reads as two broken characters: they stay as they are.
+    return Markup(_TO_ESCAPE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: S704 JSON is quoted
 
 
 def to_yaml(value: Any) -> Markup:
-    """`value` as one line of YAML (flow style). Every text is in double quotes, so none is read as anything else."""
-    return Markup(json.dumps(value, sort_keys=True, allow_nan=False))  # noqa: S704 JSON is quoted
+    """`value` as one line of YAML (flow style), every text in double quotes."""
+    return to_json(value)
 
 
 def _refuse_unquoted(value: Any) -> Any:

@@ -176,9 +176,11 @@ def _scalar(node: yaml.Node, loc: Loc, result: YamlFile) -> Any:
     text = str(node.value)
     if node.tag in _PLAIN_TAGS:
         try:
-            return yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except ValueError:  # for example an integer of 5000 digits
             return text
+        # No field takes a number so large; Python refuses to print one of more than 4300 digits.
+        return text if isinstance(value, int) and value.bit_length() > 64 else value
     if node.tag not in _TEXT_TAGS:
         result.problems.append(Problem("not plain YAML", where=result.where(loc), value=shorten(text)))
         return None

@@ -52,9 +52,8 @@ def detail(job: Mapping[str, Any]) -> None:
     for party, phase in job.get("parties", {}).items():
         say(f"{visible(party):10} {visible(str(phase))}")
     for event in job.get("events", []):
-        when = event.get("at", event.get("time", 0))
-        stamp = time.strftime("%H:%M:%S", time.localtime(when)) if isinstance(when, int | float) else str(when)
-        words = [str(event.get(k, "")) for k in ("kind", "phase", "reason") if event.get(k)]
+        stamp = time.strftime("%H:%M:%S", time.localtime(float(event.get("at", 0))))
+        words = [str(event.get(k, "")) for k in ("kind", "to", "reason") if event.get(k)]
         say(f"  {stamp}  {visible('  '.join(words))}")
 
 
@@ -118,8 +117,8 @@ def status(found: Mapping[str, Any]) -> None:
     out.print(grid, soft_wrap=False)
     slots = found.get("slots", {})
     if isinstance(slots, Mapping) and slots:
-        used = slots.get("used", 0)
-        say(f"slots        {len(used) if isinstance(used, Sequence) else used} of {slots.get('all')} in use")
+        used = slots.get("used", {})
+        say(f"slots        {len(used)} of {slots.get('all')} in use")
     for phase, count in found.get("jobs", {}).items():
         say(f"jobs         {count} {phase}")
     if (days := found.get("certificate_days")) is not None:
