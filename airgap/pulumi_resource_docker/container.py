@@ -16,6 +16,7 @@ from airgap.pulumi_resource_docker.wire import Props, objects, unknown
 WAIT_SECONDS = 60
 START_MILLISECONDS = 15_000
 POLL_SECONDS = 0.2
+SETTLE_SECONDS = 0.4  # a process that cannot work mostly ends within this time
 
 
 class Container(Kind):
@@ -117,6 +118,8 @@ class Container(Kind):
     def _await_running(self, call: Call, made: str, inputs: Props) -> None:
         if not inputs.get("mustRun", True):
             return
+        if not inputs.get("wait"):  # which would notice the same later
+            call.daemon.cancelled.wait(SETTLE_SECONDS)
         allowed = inputs.get("containerReadRefreshTimeoutMilliseconds", START_MILLISECONDS) / 1000
         end = time.monotonic() + allowed
         while True:
@@ -131,7 +134,8 @@ class Container(Kind):
 
     def _await_healthy(self, call: Call, made: str, inputs: Props) -> None:
         limits = [x for x in (inputs.get("waitTimeout", WAIT_SECONDS), call.timeout) if x]
-        end = time.monotonic() + min(limits, default=WAIT_SECONDS)
+        allowed = min(limits, default=WAIT_SECONDS)
+        end = time.monotonic() + allowed
         while True:
             state = call.daemon.client.inspect_container(made)["State"]
             health = (state.get("Health") or {}).get("Status")
@@ -145,7 +149,7 @@ class Container(Kind):
                 raise ProviderError("cancelled while waiting for it to become healthy")
             if time.monotonic() > end:
                 said = [entry["Output"].strip() for entry in state["Health"]["Log"] or []][-1:]
-                raise ProviderError(f"not healthy within {min(limits):g} s: {' '.join(said)}")
+                raise ProviderError(f"not healthy within {allowed:g} s: {' '.join(said)}")
             call.log(f"waiting: {health}", ephemeral=True)
             time.sleep(POLL_SECONDS)
 

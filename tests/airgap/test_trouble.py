@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -84,8 +85,9 @@ def test_a_failed_start_is_known_and_repaired(stack: Stack, daemon: Any) -> None
     stack.up()
     assert running(daemon, stack)
 
-    stack.program(node('command=["sh", "-c", "echo last words; exit 3"]'))
-    assert "it ended at once with exit code 3: last words" in stack.up(ok=False).said
+    ends = 'command=["sh", "-c", "echo last words; exit 3"], wait=True, healthcheck={"tests": ["CMD", "true"]}'
+    stack.program(node(ends))
+    assert "exit code 3: last words" in stack.up(ok=False).said
     stack.destroy()
 
 
@@ -141,7 +143,7 @@ def test_another_backend_is_another_owner(new_stack: Callable[..., Stack], daemo
     assert {r["id"] for r in first.state() if r["type"].startswith("docker:")} == ids
 
 
-def test_import(stack: Stack, daemon: Any) -> None:
+def test_import(stack: Stack, new_stack: Callable[..., Stack], daemon: Any) -> None:
     """What was made by hand is taken over, and the program that describes it changes nothing."""
     name = f"{stack.name}-node"
     daemon.create_network(f"{stack.name}-net")
@@ -168,4 +170,16 @@ def test_import(stack: Stack, daemon: Any) -> None:
     """)
     result = stack.up("--expect-no-changes")
     assert result.changes == {"same": 3}
+    assert daemon.inspect_container(name)["Id"] == made["Id"]
+
+    # Only looked at, by a program that owns nothing of it.
+    looking = new_stack().program("""
+    seen = docker.Container.get("seen", os.environ["TEST_ID"])
+    pulumi.export("seen", seen.envs)
+    pulumi.export("driver", docker.get_network(name=f"{NAME}-net").driver)
+    """)
+    looking.env["TEST_ID"] = made["Id"]
+    looking.up()
+    assert json.loads(looking.run("stack", "output", "--json").text) == {"seen": ["A=1"], "driver": "bridge"}
+    looking.destroy()
     assert daemon.inspect_container(name)["Id"] == made["Id"]
