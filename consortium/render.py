@@ -62,7 +62,7 @@ def environment(root: Path) -> jinja2.Environment:
 def to_json(value: Any, indent: int | None = None) -> Markup:
     """`value` as JSON that is YAML too: every text is in double quotes, so none is read as anything else."""
     text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    # JSON writes characters above U+FFFF as two escapes, which YAML reads as two broken characters: they stay as they are.
+    # JSON escapes a character above U+FFFF as two, which YAML reads as two broken ones: those stay as they are.
     return Markup(_TO_ESCAPE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: S704 JSON is quoted
 
 

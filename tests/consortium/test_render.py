@@ -20,7 +20,9 @@ def template(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("name", ["to_json", "yaml"])
 @given(
-    value=st.recursive(st.text() | st.integers() | st.booleans(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+    value=st.recursive(
+        st.text() | st.integers() | st.booleans(), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=100), x)
+    )
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_value_comes_back_from_the_file_as_it_went_in(tmp_path: Path, name: str, value: object) -> None:
