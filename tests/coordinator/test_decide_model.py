@@ -1,0 +1,76 @@
+"""Many random schedules of the whole protocol: loss, repetition, reordering, skewed clocks, crashes, deaths, cancels.
+
+CONSORTIUM_SCHEDULES sets how many (default 250); a failure prints the seed and the whole story.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from simulation import Broken, World
+
+from coordinator import attempt, before_start, decide
+from coordinator.actions import Commit
+from coordinator.model import Job, Observed, Phase
+from coordinator.statements import Kind
+
+COUNT = int(os.environ.get("CONSORTIUM_SCHEDULES", "250"))
+FIRST = int(os.environ.get("CONSORTIUM_SEED", "0"))
+
+
+@pytest.mark.timeout(max(120, COUNT))
+def test_every_schedule_keeps_the_invariants() -> None:
+    ends: Counter[str] = Counter()
+    for seed in range(FIRST, FIRST + COUNT):
+        world = World(seed)
+        world.run()
+        ends.update(str(p.job.phase) for p in world.parties.values() if p.job)
+    # a search that never reaches an end of some kind would prove little
+    assert {"succeeded", "failed", "cancelled"} <= set(ends), ends
+
+
+Rule = Callable[[Job, Observed], Commit | None]
+
+
+def _impatient(job: Job, seen: Observed) -> Commit | None:
+    """Aborts what it promised when the promise ends: the classical mistake."""
+    step = before_start.promised(job, seen)
+    if step and "in doubt" in step.reason:
+        return replace(step, phase=Phase.APPROVED)
+    return step
+
+
+def _hasty(job: Job, seen: Observed) -> Commit | None:
+    """Starts before the last promise is in."""
+    if job.leads and len(job.promises(job.attempt)) == 1:
+        for other in job.others:
+            own = next(s for k, s in job.statements.items() if k.kind is Kind.PROMISE)
+            job = job.adding(own.model_copy(update={"party": other}))
+    return before_start.promised(job, seen)
+
+
+def _vain(job: Job, seen: Observed) -> Commit | None:
+    """Calls it a success on its own signature."""
+    if job.driver_gone and job.outcomes(job.attempt)[job.me].status == "succeeded":
+        return Commit("done here", phase=Phase.SUCCEEDED, changes={"settled": True})
+    return attempt.ending(job, seen)
+
+
+def _forgetful(job: Job, seen: Observed) -> Commit | None:
+    """Ends without looking after its driver."""
+    return attempt.ending(replace(job, driver_gone=True), seen)
+
+
+@pytest.mark.parametrize(
+    ("phase", "rule"),
+    [(Phase.PROMISED, _impatient), (Phase.PROMISED, _hasty), (Phase.ENDING, _vain), (Phase.ENDING, _forgetful)],
+)
+def test_the_search_finds_a_broken_rule(monkeypatch: pytest.MonkeyPatch, phase: Phase, rule: Rule) -> None:
+    monkeypatch.setitem(decide.STEPS, phase, rule)  # type: ignore[arg-type]
+    with pytest.raises(Broken):
+        for seed in range(600):
+            World(seed).run()
