@@ -103,7 +103,7 @@ def content_digest(base: str = DEFAULT_BASE) -> str:
 
 def image_name(base: str = DEFAULT_BASE) -> str:
     """The image that `bake` makes, or has made, from the present content."""
-    return f"{REPOSITORY}:{content_digest(base)[:12]}"
+    return _targets(base)[-1][1]
 
 
 def node_image(model: Model) -> str:
@@ -151,7 +151,8 @@ def bake(
     """
     downloads = downloads or Downloads.from_environment(os.environ)
     client = docker.DockerClient(base_url=engine, timeout=600)
-    name = image_name(base)
+    targets = _targets(base)
+    name = targets[-1][1]
     if _exists(client, name):
         return name
     if not engine.startswith("unix://"):
@@ -164,13 +165,20 @@ def bake(
         )
     with locked(cache_folder() / "bake.lock"):
         parent = ""
-        for stage, digest in zip(STAGES, _stage_digests(base), strict=True):
-            target = f"{stage.repository}:{digest[:12]}"
+        for stage, target in targets:
             if not _exists(client, target):
                 parent = parent or ensure_base(client, base, downloads.apt_mirror, on_progress)
                 _bake_stage(client, engine, stage, parent, target, downloads, on_progress)
+                if (stage, target) not in _targets(base):
+                    client.images.remove(target, force=True)
+                    raise BakeFailed("its sources changed while the image was baked", value=target, fix="bake again")
             parent = target
     return name
+
+
+def _targets(base: str) -> list[tuple[Stage, str]]:
+    """Every stage with the name of its image."""
+    return [(s, f"{s.repository}:{digest[:12]}") for s, digest in zip(STAGES, _stage_digests(base), strict=True)]
 
 
 def _bake_stage(
