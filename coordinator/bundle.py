@@ -44,6 +44,7 @@ class JobFile(Model):
     parties: tuple[Party, ...] = Field(min_length=2, max_length=64)
     datasets: dict[Party, tuple[DatasetName, ...]] = Field(default_factory=dict)
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    results: dict[Party, Annotated[str, Field(max_length=500)]] = Field(default_factory=dict)  # who gets what, in words
     max_attempts: int = Field(1, ge=1, le=20)
 
 

@@ -46,7 +46,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Settings:
-    """The session file: one per attempt and party, mode 0600."""
+    """The session file: one per attempt and party, mode 0640."""
 
     consortium: str
     party: str
@@ -130,10 +130,10 @@ def spu_cluster(s: Settings) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Whole or not at all; for the owner's eyes only."""
+    """Whole or not at all; for the owner and its group, to which the coordinator belongs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w") as file:
         json.dump(value, file, indent=2, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())

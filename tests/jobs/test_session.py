@@ -139,7 +139,7 @@ def test_files_are_whole_and_private(tmp_path: Path) -> None:
     write_json(path, {"a": 1})
     write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o640
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
 
 
