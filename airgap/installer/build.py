@@ -96,7 +96,7 @@ def compile_cli(command: str, work: Path, made: Path) -> None:
 
 
 def run_with_progress(args: list[str], cwd: Path, env: dict[str, str]) -> None:
-    """Runs ``go build -v``, showing counts: its own output is a line for each of 1,500 packages."""
+    """Runs ``go build -v``, showing counts: its own output is a line for each of 1,650 packages."""
     tty = sys.stderr.isatty()
     start = shown = time.monotonic()
     downloaded = compiled = 0
