@@ -83,10 +83,16 @@ class RayLauncher:
         await self._http.aclose()
 
     async def _call(self, method: str, path: str, body: Any = None, ok: tuple[int, ...] = (200,)) -> httpx.Response:
-        try:
-            answer = await self._http.request(method, path, json=body)
-        except httpx.HTTPError as e:
-            raise LauncherError(f"Ray Jobs API {self._http.base_url}{path}: {type(e).__name__}: {e}") from e
+        for last in (False, True):
+            try:
+                answer = await self._http.request(method, path, json=body)
+                break
+            except (httpx.RemoteProtocolError, httpx.ReadError) as e:
+                # Ray closed an idle connection in the moment of its reuse; every call here may be repeated
+                if last:
+                    raise LauncherError(f"Ray Jobs API {self._http.base_url}{path}: {type(e).__name__}: {e}") from e
+            except httpx.HTTPError as e:
+                raise LauncherError(f"Ray Jobs API {self._http.base_url}{path}: {type(e).__name__}: {e}") from e
         if answer.status_code in ok:
             return answer
         kind = RefusedError if answer.status_code == 400 else LauncherError

@@ -18,6 +18,9 @@ from coordinator.model import Checks, Job
 from coordinator.peers import PeerError
 
 
+_PEER_TRIES = 3
+
+
 class CheckError(Exception):
     """A check failed: a code for programs, a message for people."""
 
@@ -113,16 +116,19 @@ async def _folder(context: Context, job: Job) -> None:
 
 
 async def _check_peer(context: Context, peer: str) -> None:
-    """Both directions and the clock."""
-    try:
-        nonce = await context.peers.reach(peer)
-        sample = await context.peers.measure_clock(peer)
-    except PeerError as e:
-        raise CheckError("unreachable", f"{context.config.party} to {peer}: {e}") from e
+    """Both directions and the clock. One lost request must not cost a job, so there are a few tries."""
+    for left in reversed(range(_PEER_TRIES)):
+        try:
+            nonce = await context.peers.reach(peer)
+            sample = await context.peers.measure_clock(peer)
+            break
+        except PeerError as e:
+            if not left:
+                raise CheckError("unreachable", f"{context.config.party} to {peer}: {e}") from e
+            await asyncio.sleep(context.config.timeouts.heartbeat_s / 2)
     if nonce not in context.nonces:
-        raise CheckError(
-            "unreachable", f"{peer} answered {context.config.party}, but did not come back through its gateway"
-        )
+        me = context.config.party
+        raise CheckError("unreachable", f"{peer} answered {me}, but did not come back through its gateway")
     context.nonces.discard(nonce)
     off_ms, bound_ms = abs(sample.offset_s) * 1000, context.config.limits.clock_skew_ms
     if off_ms - sample.delay_s * 500 > bound_ms:
