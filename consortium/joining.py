@@ -7,6 +7,7 @@ a pair.
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from collections.abc import Mapping
@@ -83,16 +84,19 @@ class _Join:
     def run(self) -> Joined:
         old = load_party(self.workspace.root, self.party) if self.party_file.exists() else None
         self._refuse_foreign_keys(old)
-        # Both are checked before anything is made, so a wrong option leaves nothing behind.
+        # All is checked before anything is made, so a wrong option leaves nothing behind.
         endpoint = self._endpoint(old)
         settings = self._settings(endpoint[1])
+        public = self._public(old, endpoint)
         self._make_stack()
         self._note(self.stack.update(party=self.party, settings=settings), "stack settings")
         ca = self._ca(old)
         signing_key = self._signing_key(old)
         self._gateway_certificate(ca)
         self._tokens()
-        self._write_party_file(old, endpoint, ca, signing_key)
+        if not old:
+            public |= {"ca_certificates": [ca], "signing_key": signing_key}
+        self._write_party_file(old, public)
         return Joined(
             party=self.party,
             party_file=self.party_file,
@@ -188,19 +192,27 @@ class _Join:
         if not file.exists() or "operatorToken" in self.changed:
             self._note(files.write(file, self._secret("operatorToken") + "\n", private=True), "token file")
 
-    def _write_party_file(self, old: Party | None, endpoint: tuple[str, int], ca: str, signing_key: str) -> None:
+    def _public(self, old: Party | None, endpoint: tuple[str, int]) -> dict[str, Any]:
+        """The party file; a new one lacks the keys that are still to be made."""
         public: dict[str, Any] = old.model_dump(mode="json") if old else {"party": self.party}
         public["gateway"] = {"host": endpoint[0], "port": endpoint[1]}
-        public.setdefault("ca_certificates", [ca])
-        public.setdefault("signing_key", signing_key)
+        public.setdefault("ca_certificates", ["to be made"])
+        public.setdefault("signing_key", base64.b64encode(bytes(32)).decode())
         datasets = public.setdefault("datasets", {})
         for name, path in self.wishes.datasets.items():
             datasets.setdefault(name, {"description": "", "columns": columns(self.workspace.root / path)})
+        self._checked(public)
+        return public
+
+    def _checked(self, public: dict[str, Any]) -> Party:
         file = YamlFile(f"parties/{self.party_file.name}")
         made = validate(Party, public, file)
         if made is None:
             raise DocumentErrors(file.problems)
-        if made != old:
+        return made
+
+    def _write_party_file(self, old: Party | None, public: dict[str, Any]) -> None:
+        if self._checked(public) != old:
             files.write(self.party_file, PARTY_HEADER.format(party=self.party) + dump(public))
             self.changed.append("party file")
 
@@ -242,6 +254,7 @@ def columns(path: Path) -> list[str]:
         return []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader([file.readline(100_000)]), [])]
-    except (OSError, UnicodeDecodeError):
+            names = next(csv.reader([file.readline(100_000)]), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
         return []
+    return [name.strip() for name in names if name.strip()]

@@ -103,8 +103,8 @@ def custom(*, ca: bool = True, key: object = None, name: bool = True, sign: bool
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")] if name else [])
     parent = subject if issuer == "x" else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
     usage = dict.fromkeys(
-        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign",
-         "encipher_only", "decipher_only"), False,
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+         "crl_sign", "encipher_only", "decipher_only"), False,
     )  # fmt: skip
     return (
         x509.CertificateBuilder()
