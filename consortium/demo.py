@@ -126,7 +126,7 @@ class Demo:
         """Bake the node image if it is not there, then `pulumi up` for one institution after the other."""
         self.consortium(self.parties[0].name, "image", "bake")
         for party in self.parties:
-            self.consortium(party.name, "up", "--yes")
+            self.consortium(party.name, "up", "--yes", "--", "--skip-preview")
         self.wait_until_connected()
 
     def wait_until_connected(self, timeout_s: float = 120) -> None:
@@ -144,7 +144,7 @@ class Demo:
 
     def _silent_peers(self, party: str) -> list[str]:
         status = self.json(party, "status")
-        return [name for name, peer in status["peers"].items() if not peer["alive"]]
+        return [name for name, peer in status["peers"].items() if not peer["up"]]
 
     def run_job(self, job: str, initiator: str = "alice", timeout_s: int = 900) -> dict[str, Any]:
         """Submit at `initiator`, approve at everybody else, wait, and return the initiator's view of the outcome."""
@@ -152,7 +152,7 @@ class Demo:
         job_id = str(submitted["job_id"])
         for party in self.parties:
             if party.name != initiator:
-                self.consortium(party.name, "job", "approve", job_id, "--yes", "--wait", "30")
+                self.consortium(party.name, "job", "approve", job_id, "--yes", "--wait", "30", capture=True)
         self.consortium(initiator, "job", "wait", job_id, "--timeout", str(timeout_s))
         return {"job_id": job_id, "results": {p.name: self.json(p.name, "job", "result", job_id) for p in self.parties}}
 
@@ -187,9 +187,8 @@ def run(demo: Demo, jobs: Sequence[str] = JOBS) -> None:
     _say("\nWhere to look")
     for party in demo.parties:
         workspace = demo.workspace(party.name)
-        _say(
-            f"  {party.name}: status page http://127.0.0.1:{party.operator_port}/ (token: {workspace}/.private/{party.name}.token)"
-        )
+        _say(f"  {party.name}: status page http://127.0.0.1:{party.operator_port}/")
+        _say(f"    token: {workspace}/.private/{party.name}.token")
         _say(f"    logs: consortium --workspace {workspace} job logs JOB")
     _say("\nTake it down: make demo-down")
 
