@@ -13,69 +13,28 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import docker.errors
-import uv
 from docker.models.containers import Container
 from docker.types import Mount
 
 from consortium.ansible import ROLES, Event, run_playbook
 from consortium.base_image import DEFAULT_BASE, ensure_base
-from consortium.errors import ConsortiumError
 from consortium.folders import cache_folder, locked
+from consortium.image_downloads import TOOLS, BakeFailed, Downloads, environment, mounts
 from consortium.spec import Model
+
+__all__ = ["BakeFailed", "Downloads", "bake", "content_digest", "image_name", "node_image"]
 
 REPOSITORY = "consortium-node"
 BAKE = ROLES / "bake.yml"
 COORDINATOR = ROLES.parent / "coordinator"
-TOOLS = "/dev/consortium-bake"
-"""Where the build container sees its mounts. /dev is in memory there, so not even an empty mount point stays."""
-
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Downloads:
-    """Where packages come from and whom to trust for it; none of it reaches the image."""
-
-    ca_bundle: Path | None = None
-    apt_mirror: str | None = None
-    pip_index: str | None = None
-    proxies: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_environment(
-        cls,
-        environ: Mapping[str, str],
-        *,
-        ca_bundle: Path | None = None,
-        apt: str | None = None,
-        pip: str | None = None,
-    ) -> Downloads:
-        """Complete the settings by what the caller's environment says about certificates and proxies.
-
-        Raises BakeFailed for a bundle that is not a file.
-        """
-        names = ("CONSORTIUM_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT")
-        bundle = ca_bundle or next((Path(environ[name]) for name in names if environ.get(name)), None)
-        if bundle is not None and not bundle.is_file():
-            raise BakeFailed(
-                "the CA bundle is not a file",
-                where="settings.ca_bundle" if ca_bundle else f"one of {', '.join(names)}",
-                value=str(bundle),
-                fix="name a PEM file, or unset it to use the image's own certificates",
-            )
-        proxies = {k: v for k, v in environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")}
-        return cls(bundle.resolve() if bundle else None, apt, pip, proxies)
-
-
-class BakeFailed(ConsortiumError):
-    """The node image could not be made; nothing half-made is left."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +153,11 @@ def _bake_stage(
     on_progress(f"baking {target} on {parent}")
     with tempfile.TemporaryDirectory(prefix="consortium-bake-") as folder:
         tools = Path(folder)
-        with _build_container(client, parent, target, _mounts(tools, downloads)) as container:
+        with _build_container(client, parent, target, mounts(tools, downloads)) as container:
             variables = {
                 "ansible_connection": "community.docker.docker_api",
                 "ansible_host": container.name,
-                "bake_environment": _environment(downloads),
+                "bake_environment": environment(downloads),
                 "bake_strip": True,
                 "base_uv": f"{TOOLS}/uv",
                 "coordinator_archive": str(_archive(tools / "coordinator.tar", stage.sources)),
@@ -238,7 +197,7 @@ def _build_container(client: docker.DockerClient, parent: str, target: str, moun
         name=name,
         detach=True,
         labels={"consortium.bake": target},
-        mounts=mounts,
+        mounts=volumes,
         init=True,
     )
     try:
@@ -258,41 +217,6 @@ def _exists(client: docker.DockerClient, name: str) -> bool:
     except docker.errors.ImageNotFound:
         return False
     return True
-
-
-def _mounts(tools: Path, downloads: Downloads) -> list[Mount]:
-    cache = cache_folder() / "uv"
-    cache.mkdir(parents=True, exist_ok=True)
-    conf = tools / "apt"
-    conf.mkdir()
-    lines = [f'Dir::Etc::sourcelist "{TOOLS}/apt/sources.list";'] if downloads.apt_mirror else []
-    lines += [f'Acquire::https::CAInfo "{TOOLS}/ca.pem";'] if downloads.ca_bundle else []
-    (conf / "apt.conf").write_text("\n".join([*lines, ""]))
-    (conf / "sources.list").write_text(f"deb {downloads.apt_mirror} bookworm main\n")
-    mounts = [
-        Mount(f"{TOOLS}/uv", uv.find_uv_bin(), type="bind", read_only=True),
-        Mount(f"{TOOLS}/cache", str(cache), type="bind"),
-        Mount(f"{TOOLS}/apt", str(conf), type="bind", read_only=True),
-    ]
-    if downloads.ca_bundle:
-        mounts.append(Mount(f"{TOOLS}/ca.pem", str(downloads.ca_bundle), type="bind", read_only=True))
-    return mounts
-
-
-def _environment(downloads: Downloads) -> dict[str, str]:
-    found = {
-        **downloads.proxies,
-        "APT_CONFIG": f"{TOOLS}/apt/apt.conf",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "UV_CACHE_DIR": f"{TOOLS}/cache",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "UV_NO_CONFIG": "1",
-    }
-    if downloads.ca_bundle:
-        found["SSL_CERT_FILE"] = f"{TOOLS}/ca.pem"
-    if downloads.pip_index:
-        found["UV_DEFAULT_INDEX"] = downloads.pip_index
-    return found
 
 
 def _archive(path: Path, sources: tuple[Path, ...]) -> Path:
