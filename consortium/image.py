@@ -186,7 +186,9 @@ def _image_settings(stage: Stage) -> list[str]:
 
 
 @contextmanager
-def _build_container(client: docker.DockerClient, parent: str, target: str, mounts: list[Mount]) -> Iterator[Container]:
+def _build_container(
+    client: docker.DockerClient, parent: str, target: str, volumes: list[Mount]
+) -> Iterator[Container]:
     """A container that is gone afterwards, whatever happens; one that a killed bake left is removed first."""
     name = "bake-" + target.replace(":", "-")
     _remove(client, name)
