@@ -7,6 +7,7 @@ send one another: the public party file.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -170,8 +171,9 @@ class CommandFailed(ConsortiumError):
 
 def engine_address() -> str:
     """The address at which containers reach ports that this machine publishes: the engine's default bridge."""
-    bridge = docker.from_env().networks.get("bridge")
-    return str(bridge.attrs["IPAM"]["Config"][0]["Gateway"])
+    config = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]
+    # An engine that was just started leaves the gateway out; it is the subnet's first address then.
+    return str(config.get("Gateway") or next(ipaddress.ip_network(config["Subnet"]).hosts()))
 
 
 def run(demo: Demo, jobs: Sequence[str] = JOBS) -> None:
