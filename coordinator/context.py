@@ -16,7 +16,7 @@ from coordinator.store import Store
 
 @dataclass
 class Context:
-    """One coordinator's parts. Only `checks`, `nonces` and `starting` change; they are lost in a crash, by design."""
+    """One coordinator's parts. The mutable fields are lost in a crash, by design."""
 
     config: Config
     signer: Signer
@@ -29,7 +29,7 @@ class Context:
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     nonces: set[str] = field(default_factory=set)  # brought back by peers
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
-    ray_answered: float = field(default_factory=time.monotonic)
+    ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
 
     def bundle_path(self, program_digest: str) -> Path:

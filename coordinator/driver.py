@@ -86,8 +86,9 @@ async def observe(context: Context, job: Job) -> Driver:
     try:
         state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
     except LauncherError as e:
+        context.ray_failing_since = context.ray_failing_since or time.monotonic()
         return Driver("unreachable", str(e))
-    context.ray_answered = time.monotonic()
+    context.ray_failing_since = None
     output = context.attempt_dir(job.job_id, job.attempt) / "output"
     started = _started_at(output)
     if state is State.UNKNOWN:

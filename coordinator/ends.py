@@ -63,7 +63,8 @@ def settle(job: Job, seen: Observed) -> Commit | None:
     if final := job.final_decision():
         phase = Phase(final.final or "failed")
         return Commit(final.reason, phase=_unless_same(job, phase), changes={"settled": True})
-    attempt = max((k.attempt for k in job.statements if k.kind is Kind.OUTCOME), default=0)
+    ran = (k.attempt for k in job.statements if k.kind is Kind.OUTCOME and k.attempt <= job.attempt)
+    attempt = max(ran, default=0)
     outcomes = job.outcomes(attempt)
     if attempt and set(outcomes) == set(job.proposal.parties):
         phase, why = label(outcomes)

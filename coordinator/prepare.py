@@ -17,7 +17,6 @@ from coordinator.launcher import LauncherError
 from coordinator.model import Checks, Job
 from coordinator.peers import PeerError
 
-
 _PEER_TRIES = 3
 
 

@@ -6,31 +6,24 @@ Everything slow runs beside the loop, so that a dead peer never delays the end o
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
-from collections.abc import Coroutine
 
 import structlog
 
-from coordinator import driver, policy, prepare
-from coordinator.accept import RefusedError as AcceptError
-from coordinator.accept import accept_answer
-from coordinator.actions import Action, AskDecision, Commit, Deliver, Launch, RunChecks, SendBundle, StopDriver, Wake
+from coordinator import driver, policy
+from coordinator.actions import Commit
 from coordinator.context import Context
 from coordinator.decide import decide, evolve
+from coordinator.doing import BUNDLE, Doer
 from coordinator.failpoints import failpoint
-from coordinator.launcher import LauncherError, RefusedError, submission_id
+from coordinator.launcher import submission_id
 from coordinator.metrics import Metrics
-from coordinator.model import Checks, Driver, Job, Observed, Phase, Timing
-from coordinator.peers import PeerError
-from coordinator.statements import Key, Kind
+from coordinator.model import Driver, Job, Observed, Phase, Timing
 from coordinator.store import StaleError
 
 log = structlog.get_logger()
 _ACTIVE = frozenset({Phase.PREPARING, Phase.PROMISED, Phase.STARTING, Phase.RUNNING, Phase.ENDING})
 _WATCHED = frozenset({Phase.STARTING, Phase.RUNNING, Phase.ENDING})
-_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-BUNDLE = Key(0, Kind.PROPOSAL, "bundle")  # stands for the job folder among receipts
 
 
 class Worker:
@@ -50,11 +43,9 @@ class Worker:
         )
         self._pending: set[str] = set()
         self._running: set[str] = set()
-        self._beside: dict[tuple[str, ...], asyncio.Task[None]] = {}  # slow work under way
         self._steps: set[asyncio.Task[None]] = set()
-        self._failures: dict[tuple[str, str], tuple[int, float]] = {}  # (job, peer) -> failures, next try
-        self._wakes: list[tuple[float, str]] = []
-        self._refused: dict[str, str] = {}  # submission -> why it was refused
+        self._wakes: dict[str, float] = {}  # job -> when to look again at the latest
+        self._doer = Doer(context, self.enqueue, self._wake)
         self._closing = False
 
     def enqueue(self, job_id: str) -> None:
@@ -68,7 +59,7 @@ class Worker:
 
     def enqueue_all(self) -> None:
         """Look at every job that may need a step or a delivery; after a start and when a peer came back."""
-        self._failures.clear()
+        self._doer.forget_failures()
         for job_id in dict.fromkeys((*self._c.store.unfinished(), *self._c.store.job_ids(200))):
             self.enqueue(job_id)
 
@@ -76,14 +67,16 @@ class Worker:
         """Wake jobs whose time has come; runs until cancelled."""
         while True:
             now = time.time()
-            while self._wakes and self._wakes[0][0] <= now:
-                self.enqueue(heapq.heappop(self._wakes)[1])
+            for job_id in [j for j, at in self._wakes.items() if at <= now]:
+                del self._wakes[job_id]
+                self.enqueue(job_id)
             await asyncio.sleep(min(0.1, self._c.config.timeouts.heartbeat_s / 4))
 
     async def close(self) -> None:
         """Stop looking; drivers go on."""
         self._closing = True
-        tasks = [*self._steps, *self._beside.values()]
+        await self._doer.close()
+        tasks = list(self._steps)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,16 +93,19 @@ class Worker:
             self._running.discard(job_id)
 
     async def _step(self, job_id: str) -> None:
+        self._wakes.pop(job_id, None)
         while job := self._c.store.load(job_id):
             seen = await self._observe(job)
             for action in decide(job, seen):
                 if isinstance(action, Commit):
                     self._commit(job, action)
                     break
-                self._act(job, action)
+                self._doer.act(job, action)
             else:
                 if job.phase in _ACTIVE:
                     self._wake(job_id, seen.now + self._c.config.timeouts.heartbeat_s)
+                if pause_ends := self._doer.next_try(job, seen.now):
+                    self._wake(job_id, pause_ends)
                 return
 
     def _commit(self, job: Job, step: Commit) -> None:
@@ -124,18 +120,11 @@ class Worker:
         failpoint(f"phase-{new.phase}")
 
     async def _observe(self, job: Job) -> Observed:
-        c, n = self._c, job.attempt
+        c = self._c
         now, mono = time.time(), time.monotonic()
         looked_at = Driver("absent")
         if job.phase in _WATCHED or not job.driver_gone:
             looked_at = await self._driver(job)
-        since = c.watched_since.setdefault((job.job_id, n), mono)
-        silent = {}
-        for peer in job.others:
-            state = c.peers.state[peer]
-            shown = max(state.alive.get((job.job_id, n), since), since)
-            answered = max(state.reached or state.since, since)
-            silent[peer] = mono - min(shown, answered)
         offset = 0.0 if job.leads else getattr(c.peers.state[job.initiator].best, "offset_s", 0.0)
         receipts = c.store.receipts(job.job_id)
         return Observed(
@@ -144,121 +133,33 @@ class Worker:
             driver=looked_at,
             checks=c.checks.get(job.job_id),
             free_slot=c.free_slot(),
-            silent=silent if job.phase in (Phase.STARTING, Phase.RUNNING) else {},
-            ray_silent_s=mono - c.ray_answered if looked_at.state == "unreachable" else 0.0,
+            silent=self._silent(job, mono) if job.phase in (Phase.STARTING, Phase.RUNNING) else {},
+            ray_silent_s=mono - c.ray_failing_since if c.ray_failing_since else 0.0,
             initiator_offset=offset,
             bundle_ready=c.bundle_path(job.proposal.program_digest).exists(),
             policy=policy.judge(c.config, job),
             receipts=receipts,
-            due=frozenset(p for p in job.others if self._failures.get((job.job_id, p), (0, 0.0))[1] <= now),
+            due=self._doer.due(job, now),
             bundle_missing=frozenset(p for p in job.others if (BUNDLE, p) not in receipts),
         )
 
     async def _driver(self, job: Job) -> Driver:
         name = submission_id(job.job_id, job.attempt)
-        if ("launch", job.job_id) in self._beside:
+        if self._doer.launching(job):
             return Driver("launching")
-        if why := self._refused.get(name):
+        if why := self._doer.launch_refused.get(name):
             return Driver("failed", why, "launch-refused")
-        before = self._c.ray_answered
-        found = await driver.observe(self._c, job)
-        if found.state != "unreachable" and self._c.ray_answered == before:
-            self._c.ray_answered = time.monotonic()
+        return await driver.observe(self._c, job)
+
+    def _silent(self, job: Job, mono: float) -> dict[str, float]:
+        """Seconds since each peer showed this attempt alive or answered us, whichever is longer ago."""
+        since = self._c.watched_since.setdefault((job.job_id, job.attempt), mono)
+        found = {}
+        for peer in job.others:
+            state = self._c.peers.state[peer]
+            shown = max(state.alive.get((job.job_id, job.attempt), since), since)
+            found[peer] = mono - min(shown, max(state.reached or since, since))
         return found
 
     def _wake(self, job_id: str, at: float) -> None:
-        heapq.heappush(self._wakes, (at, job_id))
-
-    def _act(self, job: Job, action: Action) -> None:
-        match action:
-            case Wake(at):
-                self._wake(job.job_id, at)
-            case RunChecks(attempt):
-                self._start(job, ("checks", job.job_id), self._checks(job, attempt))
-            case Launch(_, slot, start_at):
-                self._start(job, ("launch", job.job_id), self._launch(job, slot, start_at))
-            case StopDriver(attempt):
-                self._start(job, ("stop", job.job_id), self._stop(job, attempt))
-            case Deliver(peer, keys):
-                self._start(job, ("deliver", job.job_id, peer), self._deliver(job, peer, keys))
-            case SendBundle(peer):
-                self._start(job, ("deliver", job.job_id, peer), self._send_bundle(job, peer))
-            case AskDecision(attempt):
-                self._start(job, ("ask", job.job_id), self._ask(job, attempt))
-
-    def _start(self, job: Job, key: tuple[str, ...], work: Coroutine[None, None, None]) -> None:
-        if key in self._beside:
-            work.close()
-            return
-
-        def done(task: asyncio.Task[None]) -> None:
-            del self._beside[key]
-            if not task.cancelled() and (error := task.exception()):
-                log.error("work failed", job_id=job.job_id, what=key[0], error=repr(error))
-                self._wake(job.job_id, time.time() + 1)
-            else:
-                self.enqueue(job.job_id) if not self._closing else None
-
-        self._beside[key] = asyncio.get_running_loop().create_task(work)
-        self._beside[key].add_done_callback(done)
-
-    async def _checks(self, job: Job, attempt: int) -> None:
-        try:
-            limit_s = self._c.config.timeouts.promise_s
-            self._c.checks[job.job_id] = await asyncio.wait_for(prepare.run_checks(self._c, job, attempt), limit_s)
-        except TimeoutError:
-            self._c.checks[job.job_id] = Checks(attempt, "checks-time", f"the checks took longer than {limit_s:g} s")
-
-    async def _launch(self, job: Job, slot: int, start_at: float) -> None:
-        failpoint("before-launch")
-        try:
-            await driver.launch(self._c, job, slot, start_at)
-        except (RefusedError, OSError) as e:
-            self._refused[submission_id(job.job_id, job.attempt)] = f"the driver was not launched: {e}"[:2000]
-        except LauncherError as e:
-            log.warning("launch failed, will look again", job_id=job.job_id, error=str(e))
-            await asyncio.sleep(self._c.config.timeouts.heartbeat_s / 2)
-        failpoint("after-launch")
-
-    async def _stop(self, job: Job, attempt: int) -> None:
-        try:
-            await self._c.launcher.stop(submission_id(job.job_id, attempt))
-        except LauncherError as e:
-            log.warning("stop failed, will try again", job_id=job.job_id, error=str(e))
-        await asyncio.sleep(0.2)
-
-    async def _deliver(self, job: Job, peer: str, keys: tuple[Key, ...]) -> None:
-        try:
-            await self._c.peers.deliver(peer, [job.statements[k] for k in keys])
-        except PeerError as e:
-            self._failed(job.job_id, peer, e)
-        else:
-            self._failures.pop((job.job_id, peer), None)
-            self._c.store.add_receipts(job.job_id, [(k, peer) for k in keys])
-
-    async def _send_bundle(self, job: Job, peer: str) -> None:
-        try:
-            data = self._c.bundle_path(job.proposal.program_digest).read_bytes()
-            await self._c.peers.send_bundle(peer, job.job_id, data)
-        except PeerError as e:
-            self._failed(job.job_id, peer, e)
-        else:
-            self._c.store.add_receipts(job.job_id, [(BUNDLE, peer)])
-
-    def _failed(self, job_id: str, peer: str, error: PeerError) -> None:
-        count = self._failures.get((job_id, peer), (0, 0.0))[0] + 1
-        at = time.time() + _BACKOFF_S[min(count, len(_BACKOFF_S)) - 1]
-        self._failures[job_id, peer] = (count, at)
-        self._wake(job_id, at)
-        log.info("delivery failed", job_id=job_id, peer=peer, error=str(error), failures=count)
-
-    async def _ask(self, job: Job, attempt: int) -> None:
-        await asyncio.gather(*(self._ask_one(job, peer, attempt) for peer in job.others))
-        await asyncio.sleep(self._c.config.timeouts.heartbeat_s)
-
-    async def _ask_one(self, job: Job, peer: str, attempt: int) -> None:
-        try:
-            for s in await self._c.peers.known(peer, job.job_id, attempt):
-                accept_answer(self._c, peer, job.job_id, attempt, s)
-        except (PeerError, AcceptError) as e:
-            log.info("asked in vain", job_id=job.job_id, peer=peer, error=str(e))
+        self._wakes[job_id] = min(at, self._wakes.get(job_id, at))

@@ -114,7 +114,7 @@ class World:
             party = self.parties[name]
             if what == "die":
                 party.never_again = True
-                party.drivers = {n: "gone" for n in party.drivers}
+                party.drivers = dict.fromkeys(party.drivers, "gone")
                 self.say(f"{name} is gone for good")
             elif party.job and not party.never_again and not party.job.phase.terminal:
                 if what == "cancel":
@@ -209,7 +209,8 @@ class World:
         silent = {}
         for other in job.others:
             there = self.parties[other]
-            shows = there.job and there.job.attempt == job.attempt and there.job.phase in (Phase.STARTING, Phase.RUNNING)
+            same = there.job is not None and there.job.attempt == job.attempt
+            shows = same and there.job and there.job.phase in (Phase.STARTING, Phase.RUNNING)
             if shows and self._reachable(other, party.name) and self._reachable(party.name, other):
                 party.heard[other] = self.now
             silent[other] = self.now - party.heard.setdefault(other, self.now)
@@ -313,7 +314,7 @@ class World:
             if p.job is None:
                 continue
             if everyone and not (p.job.phase.terminal and p.job.settled):
-                raise Broken(self._story(f"I7: {p.name} is {p.job.phase}, settled {p.job.settled}, though all are back"))
+                raise Broken(self._story(f"I7: {p.name} is {p.job.phase} ({p.job.settled}), though all are back"))
             hopeful = all(o.status == "succeeded" for o in p.job.outcomes(p.job.attempt).values())
             if not everyone and not p.job.phase.terminal and not (p.job.phase is Phase.ENDING and hopeful):
                 raise Broken(self._story(f"I7: {p.name} is {p.job.phase} long after the deadline"))

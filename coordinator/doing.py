@@ -1,0 +1,158 @@
+"""Doing what was decided: everything slow runs beside the worker's loop, one task per (kind, job, peer).
+
+Nothing here changes a record. A task that is lost in a crash is asked for again by the next look at the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+
+import structlog
+
+from coordinator import driver, prepare
+from coordinator.accept import RefusedError as AcceptError
+from coordinator.accept import accept_answer
+from coordinator.actions import Action, AskDecision, Deliver, Launch, RunChecks, SendBundle, StopDriver, Wake
+from coordinator.context import Context
+from coordinator.failpoints import failpoint
+from coordinator.launcher import LauncherError, RefusedError, submission_id
+from coordinator.model import Checks, Job
+from coordinator.peers import PeerError
+from coordinator.statements import Key, Kind
+
+log = structlog.get_logger()
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+BUNDLE = Key(0, Kind.PROPOSAL, "bundle")  # stands for the job folder among receipts
+
+
+class Doer:
+    """Carries out actions. `look_again` enqueues a job, `wake` does so at a time (own clock)."""
+
+    def __init__(self, context: Context, look_again: Callable[[str], None], wake: Callable[[str, float], None]) -> None:
+        self._c, self._look_again, self._wake = context, look_again, wake
+        self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._failures: dict[tuple[str, str], tuple[int, float]] = {}  # (job, peer) -> failures, next try
+        self.launch_refused: dict[str, str] = {}  # submission -> why
+        self._closing = False
+
+    def due(self, job: Job, now: float) -> frozenset[str]:
+        """Peers of the job that are not in a pause after a failure."""
+        return frozenset(p for p in job.others if self._failures.get((job.job_id, p), (0, 0.0))[1] <= now)
+
+    def next_try(self, job: Job, now: float) -> float | None:
+        """When the next pause after a failure ends."""
+        ends = (self._failures.get((job.job_id, p), (0, 0.0))[1] for p in job.others)
+        return min((at for at in ends if at > now), default=None)
+
+    def forget_failures(self) -> None:
+        """A peer came back: no pause counts any more."""
+        self._failures.clear()
+
+    def launching(self, job: Job) -> bool:
+        """True while a launch for the job is under way."""
+        return ("launch", job.job_id) in self._tasks
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        self._closing = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def act(self, job: Job, action: Action) -> None:
+        """Begin an effect, unless the same is under way."""
+        match action:
+            case Wake(at):
+                self._wake(job.job_id, at)
+            case RunChecks(attempt):
+                self._start(job, ("checks", job.job_id), self._checks(job, attempt))
+            case Launch(_, slot, start_at):
+                self._start(job, ("launch", job.job_id), self._launch(job, slot, start_at))
+            case StopDriver(attempt):
+                self._start(job, ("stop", job.job_id), self._stop(job, attempt))
+            case Deliver(peer, keys):
+                self._start(job, ("deliver", job.job_id, peer), self._deliver(job, peer, keys))
+            case SendBundle(peer):
+                self._start(job, ("deliver", job.job_id, peer), self._send_bundle(job, peer))
+            case AskDecision(attempt):
+                self._start(job, ("ask", job.job_id), self._ask(job, attempt))
+
+    def _start(self, job: Job, key: tuple[str, ...], work: Coroutine[None, None, None]) -> None:
+        if key in self._tasks:
+            work.close()
+            return
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._tasks[key]
+            if not task.cancelled() and (error := task.exception()):
+                log.error("work failed", job_id=job.job_id, what=key[0], error=repr(error))
+                self._wake(job.job_id, time.time() + 1)
+            elif not self._closing:
+                self._look_again(job.job_id)
+
+        self._tasks[key] = asyncio.get_running_loop().create_task(work)
+        self._tasks[key].add_done_callback(done)
+
+    async def _checks(self, job: Job, attempt: int) -> None:
+        try:
+            limit_s = self._c.config.timeouts.promise_s
+            self._c.checks[job.job_id] = await asyncio.wait_for(prepare.run_checks(self._c, job, attempt), limit_s)
+        except TimeoutError:
+            self._c.checks[job.job_id] = Checks(attempt, "checks-time", f"the checks took longer than {limit_s:g} s")
+
+    async def _launch(self, job: Job, slot: int, start_at: float) -> None:
+        failpoint("before-launch")
+        try:
+            await driver.launch(self._c, job, slot, start_at)
+        except (RefusedError, OSError) as e:
+            self.launch_refused[submission_id(job.job_id, job.attempt)] = f"the driver was not launched: {e}"[:2000]
+        except LauncherError as e:
+            log.warning("launch failed, will look again", job_id=job.job_id, error=str(e))
+            await asyncio.sleep(self._c.config.timeouts.heartbeat_s / 2)
+        failpoint("after-launch")
+
+    async def _stop(self, job: Job, attempt: int) -> None:
+        try:
+            await self._c.launcher.stop(submission_id(job.job_id, attempt))
+        except LauncherError as e:
+            log.warning("stop failed, will try again", job_id=job.job_id, error=str(e))
+        await asyncio.sleep(0.2)
+
+    async def _deliver(self, job: Job, peer: str, keys: tuple[Key, ...]) -> None:
+        try:
+            await self._c.peers.deliver(peer, [job.statements[k] for k in keys])
+        except PeerError as e:
+            self._failed(job.job_id, peer, e)
+        else:
+            self._failures.pop((job.job_id, peer), None)
+            self._c.store.add_receipts(job.job_id, [(k, peer) for k in keys])
+
+    async def _send_bundle(self, job: Job, peer: str) -> None:
+        try:
+            data = self._c.bundle_path(job.proposal.program_digest).read_bytes()
+            await self._c.peers.send_bundle(peer, job.job_id, data)
+        except PeerError as e:
+            self._failed(job.job_id, peer, e)
+        else:
+            self._c.store.add_receipts(job.job_id, [(BUNDLE, peer)])
+
+    def _failed(self, job_id: str, peer: str, error: PeerError) -> None:
+        count = self._failures.get((job_id, peer), (0, 0.0))[0] + 1
+        at = time.time() + _BACKOFF_S[min(count, len(_BACKOFF_S)) - 1]
+        self._failures[job_id, peer] = (count, at)
+        self._wake(job_id, at)
+        log.info("delivery failed", job_id=job_id, peer=peer, error=str(error), failures=count)
+
+    async def _ask(self, job: Job, attempt: int) -> None:
+        await asyncio.gather(*(self._ask_one(job, peer, attempt) for peer in job.others))
+        await asyncio.sleep(self._c.config.timeouts.heartbeat_s)
+
+    async def _ask_one(self, job: Job, peer: str, attempt: int) -> None:
+        try:
+            for s in await self._c.peers.known(peer, job.job_id, attempt):
+                accept_answer(self._c, peer, job.job_id, attempt, s)
+        except (PeerError, AcceptError) as e:
+            log.info("asked in vain", job_id=job.job_id, peer=peer, error=str(e))
