@@ -20,6 +20,7 @@ from pathlib import Path
 
 import docker
 import docker.errors
+import requests
 from docker.models.containers import Container
 from docker.types import Mount
 
@@ -109,7 +110,7 @@ def bake(
     Idempotent, and safe to interrupt: an image appears at the end of its stage or not at all. Raises BakeFailed.
     """
     downloads = downloads or Downloads.from_environment(os.environ)
-    client = docker.DockerClient(base_url=engine, timeout=600)
+    client = _connect(engine)
     targets = _targets(base)
     name = targets[-1][1]
     if _exists(client, name):
@@ -133,6 +134,18 @@ def bake(
                     raise BakeFailed("its sources changed while the image was baked", value=target, fix="bake again")
             parent = target
     return name
+
+
+def _connect(engine: str) -> docker.DockerClient:
+    try:
+        return docker.DockerClient(base_url=engine, timeout=600)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise BakeFailed(
+            "the container engine does not answer",
+            where="settings.engine",
+            value=f"{engine}: {error}",
+            fix="start it (`systemctl start docker`), or correct the address; this user must be in group docker",
+        ) from error
 
 
 def _targets(base: str) -> list[tuple[Stage, str]]:
