@@ -59,7 +59,11 @@ class Lone:
         import time
 
         now = time.time()
-        fields = {"parties": ("alice", "bob", "carol"), "program_digest": digest(FILES), "bundle_bytes": len(pack(FILES))}
+        fields = {
+            "parties": ("alice", "bob", "carol"),
+            "program_digest": digest(FILES),
+            "bundle_bytes": len(pack(FILES)),
+        }
         fields |= {"created_at": now, "deadline": now + 100} | overrides
         return self.sign(party, Kind.PROPOSAL, ProposalBody.model_validate(proposal(**fields).body.model_dump()))
 
