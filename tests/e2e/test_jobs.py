@@ -52,9 +52,11 @@ def test_psi_equals_the_plain_intersection(psi: dict[str, Any], institutions: De
 def test_both_sides_hold_the_same_outcome_signed_by_both(psi: dict[str, Any], institutions: Demo) -> None:
     seen = {party: institutions.json(party, "job", "status", psi["job_id"]) for party in ("alice", "bob")}
     assert {view["phase"] for view in seen.values()} == {"succeeded"}
-    signatures = [{o["party"]: o["signature"] for o in view["outcomes"]} for view in seen.values()]
-    assert set(signatures[0]) == {"alice", "bob"}
-    assert signatures[0] == signatures[1]
+    signed = [
+        {s["party"]: s["signature"] for s in view["statements"] if s["kind"] == "outcome"} for view in seen.values()
+    ]
+    assert set(signed[0]) == {"alice", "bob"}
+    assert signed[0] == signed[1]
 
 
 def test_the_gateways_account_for_the_jobs_bytes(psi: dict[str, Any]) -> None:
@@ -89,7 +91,7 @@ def test_logistic_regression_is_as_good_as_on_pooled_data(institutions: Demo) ->
             for rows in zip(*tables, strict=True)
         ]
     )
-    split = outcome["results"]["alice"]["result"]["rows"]["train"]
+    split = outcome["results"]["alice"]["result"]["train_rows"]
     scaled = (pooled - pooled[:split].mean(0)) / pooled[:split].std(0)
     model = LogisticRegression(max_iter=1000).fit(scaled[:split], label[:split])
     plain = roc_auc_score(label[split:], model.predict_proba(scaled[split:])[:, 1])
