@@ -123,7 +123,7 @@ def bake(
             allowed="unix://…",
             fix=f"bake it here, then `docker save {name} | docker --host {engine} load`",
         )
-    with locked(cache_folder() / "bake.lock"):
+    with locked(cache_folder() / "bake.lock", lambda: on_progress("waiting for another bake of this user")):
         parent = ""
         for stage, target in targets:
             if not _exists(client, target):
