@@ -38,6 +38,16 @@ def starting(job: Job, seen: Observed) -> Commit | None:
     return None
 
 
+_FOR_PEERS = {
+    "launch-refused": "the driver was not launched: the Ray of this party refused it",
+    "program-failed": "the program failed; why stands in this party's own log",
+    "no-result": "the program ended without a result: does it use `with session()`?",
+    "driver-stopped": "the driver was stopped through Ray",
+    "driver-failed": "the driver ended with an error; why stands in this party's own log",
+}
+"""What peers are told. The text of an error, or the tail of a log, may quote data: it stays at its party."""
+
+
 def running(job: Job, seen: Observed) -> Commit | None:
     """From the launched driver to this party's signed outcome."""
     driver = seen.driver
@@ -49,8 +59,9 @@ def running(job: Job, seen: Observed) -> Commit | None:
     if cause := _cause_to_end(job, seen):
         return _sign(job, seen, cause)
     if driver.state in ("failed", "stopped"):
-        why = driver.error or f"the driver {driver.state}"
-        return _sign(job, seen, _end(seen, driver.cause or "driver-failed", why, retryable=driver.retryable))
+        code = driver.cause or "driver-failed"
+        body = _end(seen, code, _FOR_PEERS.get(code, "the driver failed"), retryable=driver.retryable)
+        return _sign(job, seen, body, driver.error)
     if driver.state == "absent":
         return _sign(job, seen, _end(seen, "driver-lost", "the own Ray no longer knows the driver", retryable=True))
     if seen.now > start_of(job, seen) + seen.timing.job_s:
@@ -92,8 +103,10 @@ def _end(seen: Observed, cause: str, why: str, *, status: str = "failed", retrya
     )
 
 
-def _sign(job: Job, seen: Observed, outcome: OutcomeBody) -> Commit:
-    why = f"attempt {job.attempt} {outcome.status}" + (f": {outcome.error}" if outcome.error else "")
+def _sign(job: Job, seen: Observed, outcome: OutcomeBody, detail: str = "") -> Commit:
+    """`detail` stays in this party's own events."""
+    error = detail or outcome.error
+    why = f"attempt {job.attempt} {outcome.status}" + (f": {error}" if error else "")
     return Commit(why, (Draft(Kind.OUTCOME, job.attempt, outcome),), Phase.ENDING, {"ended_at": seen.now})
 
 
