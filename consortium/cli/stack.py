@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, emit, open_workspace, say
+from consortium.documents import load_model
+from consortium.workspace import Workspace
 
 MoreArguments = Annotated[list[str] | None, typer.Argument(metavar="[-- PULUMI OPTIONS]", help="Passed to Pulumi.")]
 
@@ -34,7 +36,7 @@ def up(
     """
     place = open_workspace(workspace)
     flags = [*_flag("--yes", yes), *_flag("--refresh", refresh)]
-    place.pulumi_live("up", *flags, *(more or []), party=place.party(party))
+    place.pulumi_live("up", *flags, *(more or []), party=_checked(place, party))
 
 
 def preview(
@@ -48,7 +50,7 @@ def preview(
     Example: `consortium preview --diff`
     """
     place = open_workspace(workspace)
-    place.pulumi_live("preview", *_flag("--diff", diff), *(more or []), party=place.party(party))
+    place.pulumi_live("preview", *_flag("--diff", diff), *(more or []), party=_checked(place, party))
 
 
 def down(
@@ -96,3 +98,10 @@ def unlock(party: PartyOption = None, workspace: WorkspaceOption = None) -> None
 
 def _flag(name: str, wanted: bool) -> list[str]:
     return [name] if wanted else []
+
+
+def _checked(place: Workspace, party: str | None) -> str:
+    """The party, once its documents are right: a report of their errors needs no Pulumi around it."""
+    name = place.party(party)
+    load_model(place.root, name)
+    return name
