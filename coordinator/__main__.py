@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(config: Path) -> int:
+    coordinator = Coordinator(open_context(config))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -59,7 +60,6 @@ async def _serve(config: Path) -> int:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
     logging.basicConfig(level=logging.WARNING, format='{"event": "%(message)s", "logger": "%(name)s"}')
-    coordinator = Coordinator(open_context(config))
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -7,6 +7,8 @@ follows (docs/protocol.md).
 
 from __future__ import annotations
 
+import hashlib
+
 from coordinator.actions import Commit
 from coordinator.ends import closed_by_final, give_up
 from coordinator.model import Draft, Job, Observed, Phase
@@ -138,10 +140,17 @@ def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:
 
 def _abort(job: Job, seen: Observed, n: int, code: str, why: str, final: str | None) -> Commit:
     body = DecisionBody.model_validate({"verdict": "abort", "code": code, "reason": why[:2000], "final": final})
-    changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + seen.timing.retry_s}
+    changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + _pause_s(job, n, seen)}
     if final:
         changes["settled"] = True
     return Commit(why, (Draft(Kind.DECISION, n, body),), Phase(final) if final else Phase.APPROVED, changes)
+
+
+def _pause_s(job: Job, n: int, seen: Observed) -> float:
+    """Grows with the rounds that came to nothing, and differs from job to job: two initiators that each hold what the
+    other needs must not meet again at the same moment."""
+    spread = hashlib.sha256(f"{job.job_id}:{n}".encode()).digest()[0] / 256
+    return seen.timing.retry_s * (0.5 + spread * float(2 ** min(n - job.starts, 4)))
 
 
 def _closing(job: Job, seen: Observed) -> Commit | None:

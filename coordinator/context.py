@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
-from coordinator.model import Checks
+from coordinator.model import Checks, Phase
 from coordinator.peers import Peers
 from coordinator.signing import Signer, Verifier
 from coordinator.store import Store
@@ -40,10 +40,13 @@ class Context:
         """Where an attempt's program, session file and output are."""
         return self.config.jobs_dir / job_id / str(attempt)
 
-    def free_slot(self) -> int | None:
-        """Lowest slot nobody holds."""
+    def free_slot(self, asking: bool = False) -> int | None:
+        """Lowest slot nobody holds. `asking`: jobs that are being checked count as holders, so that an initiator asks
+        for no more attempts than it has slots."""
         used = self.store.used_slots()
-        return next((k for k in range(self.config.slots) if k not in used), None)
+        free = [k for k in range(self.config.slots) if k not in used]
+        checked = self.store.phase_counts().get(Phase.PREPARING, 0) if asking else 0
+        return free[checked] if checked < len(free) else None
 
 
 def read_secret(path: Path) -> str:

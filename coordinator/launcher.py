@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 PREFIX = "consortium-"
+_SUBMIT_S = 30.0  # Ray starts a supervising actor before it answers: 1 to 6 s on a busy machine
 
 
 class LauncherError(Exception):
@@ -76,16 +77,19 @@ class RayLauncher:
     """Ray Jobs over REST (ray/dashboard/modules/job/job_head.py)."""
 
     def __init__(self, jobs_url: str, timeout_s: float = 10) -> None:
-        self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), timeout=timeout_s, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), trust_env=False)
+        self._timeout_s = timeout_s
 
     async def close(self) -> None:
         """Close connections."""
         await self._http.aclose()
 
-    async def _call(self, method: str, path: str, body: Any = None, ok: tuple[int, ...] = (200,)) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, body: Any = None, ok: tuple[int, ...] = (200,), timeout_s: float = 0
+    ) -> httpx.Response:
         for last in (False, True):
             try:
-                answer = await self._http.request(method, path, json=body)
+                answer = await self._http.request(method, path, json=body, timeout=timeout_s or self._timeout_s)
                 break
             except (httpx.RemoteProtocolError, httpx.ReadError) as e:
                 # Ray closed an idle connection in the moment of its reuse; every call here may be repeated
@@ -95,8 +99,10 @@ class RayLauncher:
                 raise LauncherError(f"Ray Jobs API {self._http.base_url}{path}: {type(e).__name__}: {e}") from e
         if answer.status_code in ok:
             return answer
-        kind = RefusedError if answer.status_code == 400 else LauncherError
-        raise kind(f"Ray Jobs API {method} {path}: HTTP {answer.status_code}: {answer.text[-1500:]}")
+        # Ray's head hands a submission to an agent and wraps the agent's 400 into a 500 (seen with Ray 2.9.3)
+        refused = answer.status_code == 400 or "failed with status code 400" in answer.text
+        message = f"Ray Jobs API {method} {path}: HTTP {answer.status_code}: {answer.text[-1500:]}"
+        raise RefusedError(message) if refused else LauncherError(message)
 
     async def version(self) -> str:
         """Version of the running Ray."""
@@ -113,7 +119,7 @@ class RayLauncher:
             "metadata": {"job_submission_id": what.submission_id},
         }
         try:
-            await self._call("POST", "/api/jobs/", body)
+            await self._call("POST", "/api/jobs/", body, timeout_s=_SUBMIT_S)
         except RefusedError:
             if (await self.status(what.submission_id))[0] is State.UNKNOWN:
                 raise

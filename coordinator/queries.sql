@@ -87,6 +87,9 @@ SELECT job_id FROM jobs
 WHERE phase NOT IN ('succeeded', 'failed', 'cancelled', 'diverged') OR settled = 0 OR driver_gone = 0
 ORDER BY created_at;
 
+-- name: waiting_job_ids
+SELECT job_id FROM jobs WHERE phase = 'approved' ORDER BY created_at LIMIT :limit;
+
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;
 

@@ -183,6 +183,10 @@ class Store:
         """Jobs that may still need a step, oldest first."""
         return [r[0] for r in self._all("unfinished_job_ids")]
 
+    def waiting(self) -> list[str]:
+        """The oldest jobs that wait for an attempt; more than there are slots, few enough to look at."""
+        return [r[0] for r in self._all("waiting_job_ids", limit=40)]
+
     def phase_counts(self) -> dict[str, int]:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}

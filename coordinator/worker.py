@@ -118,6 +118,9 @@ class Worker:
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
         self._metrics.moved(job, new)
         failpoint(f"phase-{new.phase}")
+        if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):
+            for waiting in self._c.store.waiting():
+                self.enqueue(waiting)
 
     async def _observe(self, job: Job) -> Observed:
         c = self._c
@@ -132,7 +135,7 @@ class Worker:
             timing=self._timing,
             driver=looked_at,
             checks=c.checks.get(job.job_id),
-            free_slot=c.free_slot(),
+            free_slot=c.free_slot(asking=job.phase is Phase.APPROVED),
             silent=self._silent(job, mono) if job.phase in (Phase.STARTING, Phase.RUNNING) else {},
             ray_silent_s=mono - c.ray_failing_since if c.ray_failing_since else 0.0,
             initiator_offset=offset,

@@ -117,9 +117,10 @@ class FakeRay:
         body = await request.json()
         name = body["submission_id"]
         if self.refuse:
-            return PlainTextResponse(self.refuse, 400)
+            return PlainTextResponse(f"RuntimeError: Request failed with status code 400: {self.refuse}.", 500)
         if name in self.jobs:
-            return PlainTextResponse(f"ValueError: Job with submission_id {name} already exists.", 400)
+            text = f"ValueError: Job with submission_id {name} already exists."  # word for word from Ray 2.9.3
+            return PlainTextResponse(f"RuntimeError: Request failed with status code 400: {text}", 500)
         self.submits += 1
         log = Path(os.environ.get("TMPDIR", "/tmp")) / f"{name}-{os.getpid()}-{id(self)}.log"
         with log.open("wb") as out:

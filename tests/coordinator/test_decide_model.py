@@ -1,6 +1,6 @@
 """Many random schedules of the whole protocol: loss, repetition, reordering, skewed clocks, crashes, deaths, cancels.
 
-CONSORTIUM_SCHEDULES sets how many (default 250); a failure prints the seed and the whole story.
+CONSORTIUM_SCHEDULES sets how many (default 200); a failure prints the seed and the whole story.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coordinator.actions import Commit
 from coordinator.model import Job, Observed, Phase
 from coordinator.statements import Kind
 
-COUNT = int(os.environ.get("CONSORTIUM_SCHEDULES", "250"))
+COUNT = int(os.environ.get("CONSORTIUM_SCHEDULES", "200"))
 FIRST = int(os.environ.get("CONSORTIUM_SEED", "0"))
 
 

@@ -183,7 +183,7 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         "the program failed",
         job("bob", P.RUNNING, start(), **RUN),
         {"driver": Driver("failed", "ValueError")},
-        (P.ENDING, Kind.OUTCOME, "ValueError"),
+        (P.ENDING, Kind.OUTCOME, "ValueError"),  # in its own history only
     ),
     ("driver lost", job("bob", P.RUNNING, start(), **RUN), {}, (P.ENDING, Kind.OUTCOME, "no longer knows")),
     (

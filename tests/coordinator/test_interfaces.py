@@ -17,7 +17,7 @@ from coordinator_rig import GATEWAY_TOKEN, OPERATOR_TOKEN, Rig, job_folder
 from coordinator.app import Coordinator
 from coordinator.bundle import digest, pack, unpack
 from coordinator.context import open_context
-from coordinator.model import Draft, Phase
+from coordinator.model import Checks, Draft, Phase
 from coordinator.signing import Signer
 from coordinator.statements import (
     ApprovalBody,
@@ -423,3 +423,57 @@ def test_policy(tmp_path: Path, policy: dict[str, Any], yes: bool) -> None:
         assert (await b.api("GET", f"jobs/{JOB_ID}")).json()["approval_wanted"] != yes
 
     play(tmp_path, body, policy=lambda p: policy)
+
+
+def test_in_doubt_it_asks_the_others_and_believes_only_signatures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(b: Lone) -> None:
+        async def fine(_context: Any, _job: Any, attempt: int) -> Checks:
+            return Checks(attempt)
+
+        monkeypatch.setattr("coordinator.prepare.run_checks", fine)
+        told: list[Statement] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if "decision" in request.url.path:
+                return httpx.Response(200, json={"statements": [s.model_dump(mode="json") for s in told]})
+            return httpx.Response(200, json={})
+
+        gone = httpx.MockTransport(lambda _: httpx.Response(503))
+        b.context.peers._http["alice"] = httpx.AsyncClient(transport=gone, base_url="http://alice")
+        b.context.peers._http["carol"] = httpx.AsyncClient(
+            transport=httpx.MockTransport(answer), base_url="http://carol"
+        )
+
+        async def until(phase: Phase, slot: int | None) -> None:
+            for _ in range(300):
+                job = b.context.store.load(JOB_ID)
+                assert job is not None
+                if job.phase is phase and job.slot == slot:
+                    return
+                await asyncio.sleep(0.02)
+            raise AssertionError(f"{job.phase}, slot {job.slot}: {job.reason}")
+
+        ticking = asyncio.create_task(b.coordinator.worker.tick())
+        asked = b.proposal()
+        await b.send(asked)
+        await b.peer.post(f"/peer/v1/bundle/{JOB_ID}", content=FOLDER, headers=HEADERS)
+        yes = ApprovalBody(verdict="approve", proposal_digest=asked.digest(), by="person")
+        for party in ("alice", "carol"):
+            assert (await b.send(b.sign(party, Kind.APPROVAL, yes), sender=party)).status_code == 200
+        await b.send(b.sign("alice", Kind.PREPARE, PrepareBody(promise_s=1), 1))
+        await until(Phase.PROMISED, 0)
+        await until(Phase.PROMISED, None)  # the promise ended: the slot is free, the promise stands
+        abort = b.sign("alice", Kind.DECISION, DecisionBody(verdict="abort", reason="as alice said"), 1)
+        told.append(abort.model_copy(update={"signature": "AAAA"}))
+        await asyncio.sleep(0.5)
+        await until(Phase.PROMISED, None)
+        told[:] = [b.sign("alice", Kind.CANCEL, CancelBody())]
+        await asyncio.sleep(0.5)
+        await until(Phase.PROMISED, None)
+        told[:] = [abort]
+        await until(Phase.APPROVED, None)
+        ticking.cancel()
+
+    play(tmp_path, body, timeouts={"promise_s": 0.4})

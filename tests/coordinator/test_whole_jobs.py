@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -70,7 +71,10 @@ def test_a_program_that_fails_at_one_party_fails_the_job_at_both(tmp_path: Path)
         assert await r.end(job_id) == "failed"
         assert no_drivers(r)
         for party in r.parties:
-            assert "bob: ValueError: as asked" in (await r.job(party, job_id))["reason"]
+            assert "bob: the program failed" in (await r.job(party, job_id))["reason"]
+        # an error's text may quote data: it stays at its party
+        assert "ValueError: as asked" in json.dumps((await r.job("bob", job_id))["events"])
+        assert "as asked" not in json.dumps((await r.job("alice", job_id)) | {"proposal": None})
         assert (await r.call("alice", "GET", f"jobs/{job_id}/result")).status_code == 404
 
     play(body, tmp_path)
@@ -255,7 +259,8 @@ def test_a_launch_that_ray_refuses_fails_with_its_answer(tmp_path: Path) -> None
         r.rays["bob"].refuse = "no room at the inn"
         job_id = await r.submit("alice")
         assert await r.end(job_id) == "failed"
-        assert "no room at the inn" in (await r.job("alice", job_id))["reason"]
+        assert "bob: the driver was not launched" in (await r.job("alice", job_id))["reason"]
+        assert "no room at the inn" in json.dumps((await r.job("bob", job_id))["events"])
 
     play(body, tmp_path)
 
@@ -285,3 +290,14 @@ def test_a_missing_peer_leaves_the_job_proposed_until_it_comes(tmp_path: Path) -
             assert await r.end(job_id) == "succeeded"
 
     asyncio.run(run())
+
+
+def test_logs_can_be_followed_to_the_end(tmp_path: Path) -> None:
+    async def body(r: Rig) -> None:
+        job_id = await r.submit("alice", parameters={"seconds": 1})
+        await r.until(job_id, "running", "bob")
+        text = (await r.call("bob", "GET", f"jobs/{job_id}/logs?follow=true&attempt=1")).text
+        assert text == "driver of bob attempt 1\n"
+        assert (await r.job("bob", job_id))["terminal"]
+
+    play(body, tmp_path)
