@@ -16,6 +16,10 @@ SERVICE_CONNECTIONS = 512
 """Connections per peer and service (and per listener inside)."""
 PUBLIC_CONNECTIONS = 2048
 ALL_CONNECTIONS = 4096
+LOG_BYTES = 50_000_000
+"""Size at which the access log is put aside."""
+LOG_FILES = 10
+"""How many that were put aside are kept: access.log.1 is the youngest."""
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 # `mtls` says only that a certificate was offered; a refused one leaves a reason. Every connection is one or the other.
@@ -42,6 +46,9 @@ def gateway_view(model: Model) -> dict[str, Any]:
         "consortium": model.consortium.name,
         "server_name": server_name(model.party, model.consortium.name),
         "folder": str(GATEWAY_DIR),
+        "access_log": str(ACCESS_LOG),
+        "log_bytes": LOG_BYTES,
+        "log_files": LOG_FILES,
         "admin_port": ports.GATEWAY_ADMIN_PORT,
         "public_port": ports.GATEWAY_PUBLIC_PORT,
         "operator_port": ports.GATEWAY_OPERATOR_PORT,

@@ -30,7 +30,7 @@ from consortium.folders import cache_folder, locked
 from consortium.image_downloads import TOOLS, BakeFailed, Downloads, environment, mounts
 from consortium.spec import Model
 
-__all__ = ["BakeFailed", "Downloads", "bake", "content_digest", "image_name", "node_image"]
+__all__ = ["BakeFailed", "Downloads", "bake", "content_digest", "image_name", "node_image", "prune"]
 
 REPOSITORY = "consortium-node"
 BAKE = ROLES / "bake.yml"
@@ -134,6 +134,27 @@ def bake(
                     raise BakeFailed("its sources changed while the image was baked", value=target, fix="bake again")
             parent = target
     return name
+
+
+def prune(engine: str, base: str = DEFAULT_BASE) -> list[str]:
+    """Remove every image that an earlier bake made and that neither a container nor the present content needs.
+
+    Returns their names. Raises BakeFailed where the engine does not answer.
+    """
+    client = _connect(engine)
+    kept = {target for _, target in _targets(base)}
+    removed = []
+    with locked(cache_folder() / "bake.lock"):
+        used = {container.image.id for container in client.containers.list(all=True) if container.image}
+        for stage in reversed(STAGES):  # an image cannot go before those that stand on it
+            for image in client.images.list(stage.repository):
+                if not kept & set(image.tags) and image.id not in used:
+                    # Without force: the engine keeps what another image still stands on.
+                    with suppress(docker.errors.APIError):
+                        for tag in image.tags:
+                            client.images.remove(tag)
+                            removed.append(tag)
+    return removed
 
 
 def _connect(engine: str) -> docker.DockerClient:

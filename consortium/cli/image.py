@@ -1,4 +1,4 @@
-"""`consortium image bake|digest`: the image that nodes are made from."""
+"""`consortium image bake|digest|prune`: the image that nodes are made from."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The image that nodes are made from.", no_args_is_help=True)
     group.command()(bake)
     group.command()(digest)
+    group.command()(prune)
     app.add_typer(group, name="image")
 
 
@@ -62,6 +63,24 @@ def digest(base: BaseOption = None, as_json: JsonOption = False) -> None:
 
     found = {"digest": content_digest(*_base(base)), "image": image_name(*_base(base))}
     emit(found, as_json, lambda: say(f"{found['digest']}  {found['image']}"))
+
+
+def prune(party: PartyOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Remove images of earlier bakes that no container uses. The image of the present content stays.
+
+    Example: `consortium image prune`
+    """
+    from consortium.image import prune as prune_images
+
+    removed = prune_images(_model(party, workspace).settings.engine)
+
+    def human() -> None:
+        for name in removed:
+            say(f"removed {name}")
+        if not removed:
+            say("nothing to remove")
+
+    emit({"removed": removed}, as_json, human)
 
 
 def _model(party: str | None, workspace: WorkspaceOption) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import docker
 import docker.errors
@@ -183,3 +184,38 @@ def test_a_node_stops_at_once() -> None:
         assert container.attrs["State"]["ExitCode"] == 0, "it was killed instead of ending"
     finally:
         container.remove(force=True)
+
+
+class FakeImage:
+    def __init__(self, name: str) -> None:
+        self.id, self.tags = f"id-of-{name}", [name]
+
+
+class FakeEngine:
+    """Images by repository, and containers that use some of them."""
+
+    def __init__(self, names: list[str], used: list[str], stood_on: list[str]) -> None:
+        self.names, self.used, self.stood_on = names, used, stood_on
+        self.images = self.containers = self
+
+    def list(self, repository: str = "", **_: object) -> list[object]:
+        if repository:
+            return [FakeImage(name) for name in self.names if name.startswith(f"{repository}:")]
+        return [SimpleNamespace(image=FakeImage(name)) for name in self.used]
+
+    def remove(self, name: str) -> None:
+        if name in self.stood_on:
+            raise docker.errors.APIError("image has dependent child images")
+        self.names.remove(name)
+
+
+def test_prune_keeps_what_is_present_used_or_stood_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    present = [target for _, target in image._targets(image.DEFAULT_BASE)]
+    old = ["consortium-node:old", "consortium-node:used", "consortium-runtime:old", "consortium-runtime:stood-on"]
+    engine = FakeEngine(
+        [*present, *old, "consortium-base:x"], ["consortium-node:used"], ["consortium-runtime:stood-on"]
+    )
+    monkeypatch.setattr(image, "_connect", lambda _engine: engine)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert image.prune("unix:///x") == ["consortium-node:old", "consortium-runtime:old"]
+    assert set(engine.names) == {*present, "consortium-node:used", "consortium-runtime:stood-on", "consortium-base:x"}
