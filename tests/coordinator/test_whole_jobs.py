@@ -40,7 +40,12 @@ def test_two_parties_run_a_job_to_an_agreed_success(tmp_path: Path) -> None:
             assert r.rays[party].submits == 1
             assert (await r.call(party, "GET", f"jobs/{job_id}/logs")).text.startswith("driver of")
             assert (await r.call(party, "GET", "status")).json()["slots"]["used"] == {}
-        assert (await r.job("alice", job_id))["statements"] == (await r.job("bob", job_id))["statements"] or True
+        signed = [
+            [s for s in (await r.job(party, job_id))["statements"] if s["kind"] in ("decision", "outcome")]
+            for party in r.parties
+        ]
+        assert signed[0] == signed[1]
+        assert len(signed[0]) == 3  # one decision, two outcomes, each with its author's signature
 
     play(body, tmp_path)
 
