@@ -31,6 +31,7 @@ Reason = Annotated[str, Form(max_length=500)]
 
 def operator_routes(context: Context, worker: Worker) -> APIRouter:
     """Routes under /api/v1."""
+
     def authorised(token: BearerToken) -> None:
         given = token.credentials if token else ""
         if not hmac.compare_digest(given.encode(), context.operator_token.encode()):

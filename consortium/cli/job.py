@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,8 @@ import typer
 from consortium.cli import _job_output as show
 from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, confirm, emit, out, say
 from consortium.cli._coordinator import ApiOption, coordinator, visible
-from consortium.errors import ConsortiumError
+from consortium.client import Coordinator
+from consortium.errors import ConsortiumError, Unreachable
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Signed and shown to every party.")]
@@ -39,6 +41,9 @@ def submit(
         Path, typer.Argument(help="A folder with job.yaml and the program.", exists=True, file_okay=False)
     ],
     key: Annotated[str | None, typer.Option(help="Submitting twice with the same key makes one job.")] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Propose it even if a party is down: it waits for it.")
+    ] = False,
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,
@@ -48,17 +53,35 @@ def submit(
 
     Example: `consortium job submit jobs/psi`
     """
-    from coordinator.bundle import BundleError, pack, read_folder
+    from coordinator.bundle import BundleError, pack, read_folder, read_job_file
 
     try:
-        bundle = pack(read_folder(folder, MAX_BUNDLE_BYTES))
+        files = read_folder(folder, MAX_BUNDLE_BYTES)
+        bundle, parties = pack(files), read_job_file(files).parties
     except BundleError as error:
         raise ConsortiumError("this job folder cannot be submitted", where=str(folder), value=str(error)) from error
-    job = coordinator(workspace, party, api).submit(bundle, key or secrets.token_hex(16))
+    own = coordinator(workspace, party, api)
+    if not queue:
+        _refuse_absent(own, parties)
+    job = own.submit(bundle, key or secrets.token_hex(16))
     emit(job, as_json, lambda: say(f"{job['job_id']}  {job.get('phase', 'proposed')}"))
 
 
 MAX_BUNDLE_BYTES = 10_000_000
+
+
+def _refuse_absent(own: Coordinator, parties: Sequence[str]) -> None:
+    """A job that would only wait for a party that is down is refused here, by name. Raises Unreachable."""
+    peers = own.get("/status")["peers"]
+    for name in parties:
+        peer = peers.get(name)
+        if peer and not peer["up"]:
+            raise Unreachable(
+                f"{name} is down: its coordinator does not answer through the two gateways",
+                where=f"party {name}",
+                value=visible(str(peer["error"])) or f"last heard {peer['heard_s']} s ago",
+                fix=f"ask the operator of {name} to look at its gateway and head; to propose all the same: --queue",
+            )
 
 
 def approve(

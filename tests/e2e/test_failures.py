@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ import yaml
 
 from consortium import trust
 from consortium.demo import Demo, DemoParty, engine_address
-from consortium.errors import EXIT_DOCUMENTS
+from consortium.errors import EXIT_DOCUMENTS, EXIT_UNREACHABLE
 from tests.e2e.conftest import Nodes, free_ports
 
 COMMAND = ("preview", "--party", "alice")
@@ -144,9 +145,14 @@ def test_a_peer_that_is_down_is_named_and_the_job_can_be_run_again(institutions:
     psi = str(Path(__file__).resolve().parents[2] / "jobs" / "psi")
     bob["gateway"].pause()
     try:
+        until = time.monotonic() + 60
+        while institutions.json("alice", "status")["peers"]["bob"]["up"]:
+            assert time.monotonic() < until, "alice never noticed"
+            time.sleep(0.5)
         code, text = run(alice, "job", "submit", psi)
-        assert code != 0, text
-        assert "bob" in text
+        assert code == EXIT_UNREACHABLE, text
+        assert "bob is down" in text
+        assert "fix:" in text
         assert "Traceback" not in text
     finally:
         bob["gateway"].unpause()

@@ -74,8 +74,9 @@ def test_nodes_reach_a_peer_only_through_their_gateway(alice: Nodes, bob: Nodes,
 
 def test_a_public_gateway_shows_one_port_and_wants_a_certificate(institutions: Demo) -> None:
     host, port = institutions.json("bob", "outputs")["gateway_endpoint"].split(":")
+    name = f"coordinator.alice.bob.{institutions.name}"
     hello = subprocess.run(
-        ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", f"coordinator.alice.bob.{institutions.name}"],
+        ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", name],
         input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert "HTTP/" not in hello.stdout
