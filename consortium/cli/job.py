@@ -41,9 +41,7 @@ def submit(
         Path, typer.Argument(help="A folder with job.yaml and the program.", exists=True, file_okay=False)
     ],
     key: Annotated[str | None, typer.Option(help="Submitting twice with the same key makes one job.")] = None,
-    queue: Annotated[
-        bool, typer.Option("--queue", help="Propose it even if a party is down: it waits for it.")
-    ] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Propose it even if a party is down.")] = False,
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,

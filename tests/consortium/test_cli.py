@@ -16,7 +16,7 @@ import typer
 from consortium import cli
 from consortium.cli._coordinator import visible
 from consortium.cli.founding import parse_endpoint
-from consortium.errors import EXIT_CODES, UsageError
+from consortium.errors import EXIT_CODES, EXIT_UNREACHABLE, UsageError
 from consortium.timeouts import TABLE
 from tests.consortium import builders
 from tests.consortium.conftest import Command
@@ -248,15 +248,29 @@ def test_join_says_what_it_made(command: Command, tmp_path: Path, monkeypatch: p
 
 def test_submit_packs_the_folder(command: Command, api: Api, tmp_path: Path) -> None:
     api.answers["POST", "/jobs"] = (201, {"job_id": "j1", "phase": "proposed"})
+    api.answers["GET", "/status"] = (200, {"peers": {"bob": {"up": True}}})
     (tmp_path / "job.yaml").write_text("name: psi\nparties: [alice, bob]\n")
     (tmp_path / "main.py").write_text("print('hello')")
     assert "j1" in command("job", "submit", tmp_path, "--key", "k").out
-    assert "print('hello')" in api.asked[0][2]
+    assert "print('hello')" in next(asked[2] for asked in api.asked if asked[0] == "POST")
     assert command("job", "submit", tmp_path, "--json").json()["job_id"] == "j1"
     (tmp_path / "link").symlink_to("/etc/passwd")
     said = command("job", "submit", tmp_path)
     assert said.code == 1
     assert "link" in said.err
+
+
+def test_submit_refuses_a_party_that_is_down_unless_told_to_queue(command: Command, api: Api, tmp_path: Path) -> None:
+    api.answers["POST", "/jobs"] = (201, {"job_id": "j1", "phase": "proposed"})
+    api.answers["GET", "/status"] = (200, {"peers": {"bob": {"up": False, "error": "no route", "heard_s": 42}}})
+    (tmp_path / "job.yaml").write_text("name: psi\nparties: [alice, bob]\n")
+    (tmp_path / "main.py").write_text("pass")
+    said = command("job", "submit", tmp_path)
+    assert said.code == EXIT_UNREACHABLE
+    assert "bob is down" in said.err
+    assert "no route" in said.err
+    assert not [asked for asked in api.asked if asked[0] == "POST"]
+    assert "j1" in command("job", "submit", tmp_path, "--queue").out
 
 
 def test_approve_shows_the_program_first_and_asks(command: Command, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
