@@ -28,7 +28,7 @@ def measure(demo: Demo) -> list[Result]:
     workspace = Workspace.find(demo.workspace("alice"))
 
     def pulumi() -> None:
-        workspace.pulumi("up", "--stack", "alice", "--yes", "--skip-preview", capture=True)
+        workspace.pulumi("up", "--yes", "--skip-preview", party="alice")
 
     def docker_compose() -> None:
         subprocess.run([*command, "up", "--detach"], check=True, capture_output=True)
