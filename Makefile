@@ -24,7 +24,7 @@ types:  ## mypy, strict
 	$(RUN)mypy
 
 test: bootstrap lint types  ## everything that must be green, the two-party end-to-end run included
-	$(RUN)pytest tests
+	$(RUN)pytest tests --cov --cov-report=term
 
 unit: bootstrap  ## the tests that need no container
 	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi'

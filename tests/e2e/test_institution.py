@@ -137,3 +137,23 @@ def test_a_job_program_cannot_read_the_institutions_keys(alice: Nodes) -> None:
         code, text = alice.run("head", "cat", path, user="ray")
         assert code != 0
         assert "Permission denied" in text
+
+
+def test_drift_on_a_node_is_found_by_a_refresh_and_mended_by_the_next_up(institutions: Demo, alice: Nodes) -> None:
+    workspace = Workspace.find(institutions.workspace("alice"))
+    before = alice.read("worker-1", "/etc/consortium/health.json")
+    alice.run("worker-1", "sh", "-c", "echo '{\"http\": []}' > /etc/consortium/health.json")
+    said = workspace.pulumi("refresh", "--yes", party="alice")
+    assert "alice-worker-1 has drifted" in said
+    said = workspace.pulumi("up", "--yes", "--skip-preview", party="alice")
+    assert "1 updated" in said, said
+    assert alice.read("worker-1", "/etc/consortium/health.json") == before
+
+
+def test_a_removed_container_is_made_again_by_up_with_refresh(institutions: Demo, alice: Nodes) -> None:
+    alice["worker-1"].remove(force=True)
+    institutions.consortium("alice", "up", "--yes", "--refresh", "--", "--skip-preview", capture=True)
+    alice["worker-1"].reload()
+    assert alice["worker-1"].status == "running"
+    code, text = alice.run("worker-1", "/usr/local/bin/node-health")
+    assert code == 0, text
