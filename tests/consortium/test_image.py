@@ -136,19 +136,21 @@ def test_an_engine_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def baked() -> Iterator[docker.models.containers.Container]:
+def node_image() -> str:
+    """The image of the present content; baked now unless it is there."""
+    return image.bake("unix:///var/run/docker.sock", on_progress=print)
+
+
+@pytest.fixture(scope="module")
+def baked(node_image: str) -> Iterator[docker.models.containers.Container]:
     """A node that runs, of the image of the present content."""
-    client = docker.from_env()
-    try:
-        client.images.get(image.image_name())
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"{image.image_name()} is not baked: consortium image bake")
-    container = client.containers.run(image.image_name(), detach=True)
+    container = docker.from_env().containers.run(node_image, detach=True)
     yield container
     container.remove(force=True)
 
 
 @pytest.mark.docker
+@pytest.mark.timeout(1800)  # the first test that asks for the image may have to bake it
 def test_a_node_without_services_is_healthy(baked: docker.models.containers.Container) -> None:
     code, output = baked.exec_run(["node-health"])
     assert (code, output.decode().strip()) == (0, "healthy")
@@ -172,12 +174,8 @@ def test_nothing_of_the_bake_is_in_the_image(baked: docker.models.containers.Con
 
 
 @pytest.mark.docker
-def test_a_node_stops_at_once() -> None:
-    client = docker.from_env()
-    try:
-        container = client.containers.run(image.image_name(), detach=True)
-    except docker.errors.ImageNotFound:
-        pytest.skip("not baked")
+def test_a_node_stops_at_once(node_image: str) -> None:
+    container = docker.from_env().containers.run(node_image, detach=True)
     try:
         container.stop(timeout=10)
         container.reload()

@@ -22,7 +22,7 @@ def test_there_are_two() -> None:
 def test_the_description_is_complete_and_used(folder: Path) -> None:
     job = yaml.safe_load((folder / "job.yaml").read_text())
     assert set(job) == FIELDS
-    assert job["name"] == folder.name
+    assert job["name"] == folder.name.replace("_", "-")
     assert set(job["datasets"]) == set(job["results"]) == set(job["parties"])
     assert 1 <= job["max_attempts"] <= 5
     program = (folder / job["program"]).read_text()
