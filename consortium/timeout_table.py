@@ -148,11 +148,11 @@ TABLE: tuple[Row, ...] = (
     Row("spu_connect_retry_interval_ms", "ms", "SPU", f"{SPU_CONNECT_INTERVAL_MS}",
         "SPU's own default; through a gateway a failed connection costs next to nothing",
         lambda b, _: SPU_CONNECT_INTERVAL_MS),
-    Row("spu_recv_timeout_ms", "ms", "SPU", "max(message_s, start_window_s)",
-        "a party waits this long for the peer's next message; at the start the peer may still be "
-        "connecting "
+    Row("spu_recv_timeout_ms", "ms", "SPU", "job_s",
+        "a party may compute for long between two messages (60 s were too short for ECDH on a busy machine, "
+        "docs/secretflow.md); a dead peer is found by the leases "
         "(spu's default 30 s; secretflow/device/device/spu.py:103 sets 120 s)",
-        lambda b, _: _ms(max(b.message_s, b.start_window_s))),
+        lambda b, _: _ms(b.job_s)),
     Row("spu_http_timeout_ms", "ms", "SPU", "message_s",
         "one chunk's transfer (spu's default 20 s; secretflow/device/device/spu.py:106 sets 120 s)",
         lambda b, _: _ms(b.message_s)),

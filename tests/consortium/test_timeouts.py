@@ -65,7 +65,7 @@ def test_table_and_model_name_the_same_timeouts_and_the_unit_is_the_name_s_end()
         ("shutdown_s", 100, "shutdown_s"),
         ("spu_connect_retry_times", 10, "spu_connect_retry_times"),
         ("spu_recv_timeout_ms", 30_000, "spu_recv_timeout_ms ≥"),
-        ("spu_http_timeout_ms", 121_000, "spu_http_timeout_ms"),
+        ("spu_http_timeout_ms", 3_601_000, "spu_http_timeout_ms"),
         ("gateway_idle_s", 3000, "gateway_idle_s ≥"),
         ("gateway_idle_s", 100, "gateway_idle_s > rayfed"),
         ("gateway_keepalive_time_s", 7200, "keepalive"),
