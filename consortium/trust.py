@@ -23,8 +23,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS = 3650
 GATEWAY_DAYS = 397
-RENEW_BEFORE_DAYS = 30
-"""A certificate with fewer days left is worth a warning."""
 BACKDATE = timedelta(hours=1)
 """A certificate must be valid at a peer whose clock is a little behind."""
 

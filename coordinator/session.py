@@ -160,7 +160,7 @@ class Session:
         self.settings = settings
         self.times: dict[str, Any] = {"session_opened_at": time.time()}
         self.parties: list[str] = settings.parties if settings else job["parties"]
-        self.parameters: dict[str, Any] = settings.parameters if settings else job["parameters"]
+        self.parameters: dict[str, Any] = settings.parameters if settings else job.get("parameters", {})
         self.folder = Path(settings.output_dir if settings else "output")
         self._result: object = {}
 
