@@ -146,7 +146,7 @@ def test_a_job_program_cannot_read_the_institutions_keys(alice: Nodes) -> None:
 def test_drift_on_a_node_is_found_by_a_refresh_and_mended_by_the_next_up(institutions: Demo, alice: Nodes) -> None:
     workspace = Workspace.find(institutions.workspace("alice"))
     before = alice.read("worker-1", "/etc/consortium/health.json")
-    alice.run("worker-1", "sh", "-c", "echo '{\"http\": []}' > /etc/consortium/health.json")
+    alice.run("worker-1", "sh", "-c", "echo strange >> /etc/consortium/health.json")
     said = workspace.pulumi("refresh", "--yes", party="alice")
     assert "alice-worker-1 has drifted" in said
     said = workspace.pulumi("up", "--yes", "--skip-preview", party="alice")
