@@ -3,13 +3,13 @@
 import pulumi
 
 from consortium.components import Institution
-from consortium.image import image_name
+from consortium.image import node_image
 from consortium.preflight import preflight
 from consortium.stack import explained, load_stack
 
 with explained():
     model, secrets = load_stack(pulumi.Config("consortium"))
-    image = model.settings.image or image_name()
+    image = node_image(model)
     preflight(model, image)
 
 institution = Institution(model.party, model, secrets, image)

@@ -98,21 +98,28 @@ class Problem(ConsortiumError):
     exit_code = EXIT_DOCUMENTS
 
 
-class DocumentErrors(ConsortiumError):
-    """All problems of all documents in one report."""
+class Problems(ConsortiumError):
+    """Several problems found in one look, in one report."""
 
-    exit_code = EXIT_DOCUMENTS
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, what: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        count = len(self.problems)
-        super().__init__(f"{count} error{'s' if count != 1 else ''} in the documents")
+        super().__init__(what)
 
     def __str__(self) -> str:
         return "\n".join([f"{self.what}:", *(str(problem) for problem in self.problems)])
 
     def as_dict(self) -> dict[str, Any]:
         return {"what": self.what, "problems": [problem.as_dict() for problem in self.problems]}
+
+
+class DocumentErrors(Problems):
+    """All problems of all documents in one report."""
+
+    exit_code = EXIT_DOCUMENTS
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        found = tuple(problems)
+        super().__init__(f"{len(found)} error{'s' if len(found) != 1 else ''} in the documents", found)
 
 
 def _indent(text: str) -> str:

@@ -10,19 +10,15 @@ import docker
 import docker.errors
 import requests
 
-from consortium.errors import ConsortiumError, Problem
+from consortium.errors import Problem, Problems
 from consortium.spec import Model
 
 
-class PreflightFailed(ConsortiumError):
+class PreflightFailed(Problems):
     """This machine is not ready; nothing was changed."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(f"{len(problems)} thing(s) to mend before anything is made")
-        self.problems = tuple(problems)
-
-    def __str__(self) -> str:
-        return "\n".join([f"{self.what}:", *(str(problem) for problem in self.problems)])
+        super().__init__(f"{len(problems)} thing(s) to mend before anything is made", problems)
 
 
 def preflight(model: Model, image: str) -> None:
