@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-down lint types test unit e2e bench clean
+.PHONY: help bootstrap browser demo demo-down lint types test unit e2e bench clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -23,10 +23,13 @@ lint:  ## ruff and ansible-lint
 types:  ## mypy, strict
 	$(RUN)mypy
 
-test: bootstrap lint types  ## everything that must be green, the two-party end-to-end run included
+browser:
+	@tools/bootstrap browser
+
+test: bootstrap browser lint types  ## everything that must be green, the two-party end-to-end run included
 	$(RUN)pytest tests --cov --cov-report=term
 
-unit: bootstrap  ## the tests that need no container
+unit: bootstrap browser  ## the tests that need no container
 	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi'
 
 e2e: bootstrap  ## only the end-to-end run
