@@ -19,6 +19,9 @@ IMPORT_S = 10
 cores.
 """
 
+START_LEAD_S = 0.2
+"""One delivery on a busy machine, with room for a second try."""
+
 RPC_MAX_ATTEMPTS = 5
 RPC_RETRY_CODES = ("UNAVAILABLE",)
 BACKOFF_UNITS = 1 + 2 + 4 + 8
@@ -59,18 +62,14 @@ def _request_s(b: TimeoutBudget) -> float:
     return _connect_s(b) + min(max(b.peer_lost_after_s / 4, 0.5), 5)
 
 
-def _start_lead_s(b: TimeoutBudget, slots: int) -> float:
-    return min(IMPORT_S * slots, b.start_window_s / 2)
-
-
 def _initial_backoff_s(b: TimeoutBudget) -> float:
     return b.peer_lost_after_s / (BACKOFF_UNITS * (1 - BACKOFF_JITTER))
 
 
 TABLE: tuple[Row, ...] = (
     Row("start_window_s", "s", "coordinator", "start_window_s",
-        "the budget: a program that is not connected to all peers by then will not be, and the "
-        "attempt ends",
+        "the budget: a program that is not loaded so long after the decision, or not connected to all "
+        "peers so long after the agreed moment, will not be, and the attempt ends",
         lambda b, _: b.start_window_s),
     Row("heartbeat_s", "s", "coordinator", "heartbeat_s",
         "the budget: SecretFlow has no heartbeat of its own, a lost peer would be waited for "
@@ -85,17 +84,15 @@ TABLE: tuple[Row, ...] = (
     Row("job_s", "s", "coordinator", "job_s",
         "the budget: bounds what nothing else ends",
         lambda b, _: b.job_s),
-    Row("start_lead_s", "s", "coordinator", f"min({IMPORT_S} × slots, start_window_s ÷ 2)",
-        f"a driver needs about {IMPORT_S} s to import SecretFlow on a loaded machine with 2 cores, "
-        "and all slots may "
-        "start together; launched this long before the agreed moment, every party enters sf.init "
-        "at it",
-        _start_lead_s),
+    Row("start_lead_s", "s", "coordinator", f"{START_LEAD_S}",
+        "from go to the agreed moment, beside four round trips to the slowest peer: go must have arrived at every "
+        "party. The drivers have loaded by then, so nothing else has to fit in",
+        lambda b, _: START_LEAD_S),
     Row("promise_s", "s", "coordinator", "start_lead_s + 3 × peer_lost_after_s",
         "a promise must outlive one coordinator's restart and the asking around for a decision, "
         "and not hold a "
         "slot much longer",
-        lambda b, slots: _start_lead_s(b, slots) + 3 * b.peer_lost_after_s),
+        lambda b, _: START_LEAD_S + 3 * b.peer_lost_after_s),
     Row("peer_request_s", "s", "coordinator",
         "gateway_connect_s + min(peer_lost_after_s ÷ 4, 5), each at least 0.5",
         "one request to a peer's coordinator must fail before the peer counts as lost, and after "

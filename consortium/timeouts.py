@@ -27,7 +27,9 @@ class TimeoutBudget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start_window_s: float = Field(60, ge=20, le=1800, allow_inf_nan=False)
-    """From the agreed start until every party's program must be connected to all the others."""
+    """From the decision until every party's program must have loaded, and from the agreed moment until each must be
+    connected to all the others.
+    """
     heartbeat_s: float = Field(1, ge=0.2, le=60, allow_inf_nan=False)
     """How often coordinators tell one another that an attempt is alive."""
     peer_lost_after_s: float = Field(10, ge=2, le=600, allow_inf_nan=False)

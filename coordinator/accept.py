@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
 from coordinator.bundle import BundleError, digest, pack, unpack
 from coordinator.context import Context
+from coordinator.failpoints import Effect, Step, failpoint
 from coordinator.model import Draft, Job, Phase
 from coordinator.signing import SigningError
-from coordinator.statements import ApprovalBody, Kind, PromiseBody, ProposalBody, Statement
+from coordinator.statements import (
+    FORWARDED,
+    INITIATOR_ONLY,
+    ApprovalBody,
+    Kind,
+    PromiseBody,
+    ProposalBody,
+    Statement,
+)
 from coordinator.store import StaleError
-
-_FORWARDED = frozenset({Kind.DECISION, Kind.OUTCOME})
-_INITIATOR_ONLY = frozenset({Kind.PROPOSAL, Kind.PREPARE, Kind.DECISION})
 
 
 class RefusedError(Exception):
@@ -34,7 +41,7 @@ def accept(context: Context, sender: str, kind: Kind, statements: tuple[Statemen
             context.verifier.check(s)
         except SigningError as e:
             raise RefusedError(403, str(e)) from e
-        if s.party != sender and kind not in _FORWARDED:
+        if s.party != sender and kind not in FORWARDED:
             raise RefusedError(403, f"a {kind} comes from its author {s.party} only, not from {sender}")
     job = context.store.load(job_id)
     if job is None:
@@ -43,7 +50,7 @@ def accept(context: Context, sender: str, kind: Kind, statements: tuple[Statemen
         return _accept_new(context, statements[0])
     for s in statements:
         _check_author(job, sender, s)
-    _save(context, job, job.adding(*statements), f"{kind} received from {sender}")
+    _save(context, Step(f"receive-{kind}"), job, job.adding(*statements), f"{kind} received from {sender}")
     return job_id
 
 
@@ -71,14 +78,14 @@ def _accept_new(context: Context, statement: Statement) -> str:
     if wrong := [text for bad, text in problems if bad]:
         raise RefusedError(409, f"proposal {statement.job_id} refused by {me}: {'; '.join(wrong)}")
     job = Job(statement.job_id, me, Phase.PROPOSED, {statement.key: statement})
-    context.store.create(job, now, f"proposed by {statement.party}")
+    context.store.create(Step.RECEIVE_PROPOSAL, job, now, f"proposed by {statement.party}")
     return statement.job_id
 
 
 def _check_author(job: Job, sender: str, s: Statement) -> None:
     if s.party not in job.proposal.parties or sender not in job.proposal.parties:
         raise RefusedError(403, f"{s.party} (sent by {sender}) has no part in job {job.job_id}")
-    if s.kind in _INITIATOR_ONLY and s.party != job.initiator:
+    if s.kind in INITIATOR_ONLY and s.party != job.initiator:
         raise RefusedError(409, f"a {s.kind} of job {job.job_id} comes from {job.initiator}, this one is {s.party}'s")
     if s.party == job.me and s.key not in job.statements:
         # our key, but nothing we know of: our state is older than what we said (restored?), or the key is lost
@@ -87,11 +94,11 @@ def _check_author(job: Job, sender: str, s: Statement) -> None:
         raise RefusedError(409, f"{s.party} was asked to approve {s.body.proposal_digest}, {job.me} was asked {own}")
 
 
-def _save(context: Context, job: Job, new: Job, why: str) -> None:
+def _save(context: Context, step: Step, job: Job, new: Job, why: str) -> None:
     if new.statements == job.statements and new.conflicts == job.conflicts:
         return
     try:
-        context.store.save(job, replace(new, version=job.version + 1), time.time(), why)
+        context.store.save(step, job, replace(new, version=job.version + 1), time.time(), why)
     except StaleError as e:
         raise RefusedError(503, f"job {job.job_id} changed meanwhile; send again") from e
 
@@ -114,9 +121,17 @@ def keep_bundle(context: Context, files: dict[str, bytes]) -> str:
     """Write a checked job folder to its place; returns its digest."""
     found = digest(files)
     path = context.bundle_path(found)
+    failpoint(f"before-{Effect.KEEP_BUNDLE}")
     draft = path.with_suffix(".new")
-    draft.write_bytes(pack(files))
+    with draft.open("wb") as file:  # the sender is told that we have it: it must be on disk by then
+        file.write(pack(files))
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    failpoint(f"after-{Effect.KEEP_BUNDLE}")
     return found
 
 
@@ -133,7 +148,7 @@ def refuse_unpromised(context: Context, job_id: str, attempt: int) -> tuple[Stat
         message = f"{job.me} had not promised attempt {attempt} when asked about it"
         body = PromiseBody(verdict="refuse", code="absent", message=message)
         refusal = context.signer.statement(job_id, Draft(Kind.PROMISE, attempt, body))
-        _save(context, job, replace(job.adding(refusal), attempt=attempt), message)
+        _save(context, Step.ABSENT, job, replace(job.adding(refusal), attempt=attempt), message)
         job = context.store.load(job_id) or job
     found = [s for key, s in job.statements.items() if key.attempt == attempt and key.kind is Kind.DECISION]
     refused = [s for s in job.statements.values() if isinstance(s.body, PromiseBody) and s.attempt == attempt]
@@ -150,4 +165,4 @@ def accept_answer(context: Context, sender: str, job_id: str, attempt: int, s: S
     except SigningError as e:
         raise RefusedError(403, str(e)) from e
     _check_author(job, sender, s)
-    _save(context, job, job.adding(s), f"{s.kind} of {s.party} learnt from {sender}")
+    _save(context, Step(f"receive-{s.kind}"), job, job.adding(s), f"{s.kind} of {s.party} learnt from {sender}")

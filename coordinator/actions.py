@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.failpoints import Step
 from coordinator.model import Draft, Phase
 from coordinator.statements import Key
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One durable step: sign these, become that phase, change these fields; all or nothing."""
+    """One durable step: sign these, become that phase, change these fields; all or nothing.
 
+    `step` is its name among the failpoints (coordinator/failpoints.py); `reason` is for people.
+    """
+
+    step: Step
     reason: str
     drafts: tuple[Draft, ...] = ()
     phase: Phase | None = None
@@ -29,10 +34,32 @@ class RunChecks:
 
 @dataclass(frozen=True)
 class Launch:
-    """Start the driver of the attempt; a no-op when its submission exists."""
+    """Start the driver of the attempt; a no-op when its submission exists. It loads and waits."""
 
     attempt: int
     slot: int
+
+
+@dataclass(frozen=True)
+class ProveWays:
+    """Answer on the ports of the slot until `go`, and go the ways of the job's data to every peer."""
+
+    attempt: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class AwaitReady:
+    """Look again as soon as the driver says that it has loaded."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class TellGo:
+    """Leave the ports to the driver and tell it the agreed moment."""
+
+    attempt: int
     start_at: float  # own clock
 
 
@@ -72,4 +99,16 @@ class Wake:
     at: float
 
 
-Action = Commit | RunChecks | Launch | StopDriver | Deliver | SendBundle | AskDecision | Wake
+Action = (
+    Commit
+    | RunChecks
+    | Launch
+    | ProveWays
+    | AwaitReady
+    | TellGo
+    | StopDriver
+    | Deliver
+    | SendBundle
+    | AskDecision
+    | Wake
+)

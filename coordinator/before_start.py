@@ -11,8 +11,9 @@ import hashlib
 
 from coordinator.actions import Commit
 from coordinator.ends import closed_by_final, give_up
+from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
-from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody
+from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody, job_name
 
 _RETRIED_REFUSALS = frozenset({"busy", "absent"})
 
@@ -25,9 +26,9 @@ def proposed(job: Job, seen: Observed) -> Commit | None:
         own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
         verdict = own if job.leads else seen.policy
         if verdict:
-            return Commit(f"{verdict.verdict} by {verdict.by}", (Draft(Kind.APPROVAL, 0, verdict),))
+            return Commit(Step.APPROVAL, f"{verdict.verdict} by {verdict.by}", (Draft(Kind.APPROVAL, 0, verdict),))
     if all(p in said and said[p].verdict == "approve" for p in job.proposal.parties):
-        return Commit("every party approved", phase=Phase.APPROVED)
+        return Commit(Step.APPROVED, "every party approved", phase=Phase.APPROVED)
     return None
 
 
@@ -38,12 +39,13 @@ def approved(job: Job, seen: Observed) -> Commit | None:
         if seen.now < job.retry_at or seen.free_slot is None:
             return None
         n = job.attempt + 1
-        ask = Draft(Kind.PREPARE, n, PrepareBody(promise_s=seen.timing.promise_s))
-        return Commit(f"asking for attempt {n}", (ask,), Phase.PREPARING, {"attempt": n, "prepared_at": seen.now})
+        ask = Draft(Kind.PREPARE, n, PrepareBody(promise_s=seen.timing.promise_s, job_name=job_name(job.job_id, n)))
+        changes = {"attempt": n, "prepared_at": seen.now}
+        return Commit(Step.PREPARE, f"asking for attempt {n}", (ask,), Phase.PREPARING, changes)
     n = job.prepare_round()
     if n > job.attempt and job.decision(n) is None:
         changes = {"attempt": n, "prepared_at": seen.now}
-        return Commit(f"attempt {n} asked for", phase=Phase.PREPARING, changes=changes)
+        return Commit(Step.PREPARING, f"attempt {n} asked for", phase=Phase.PREPARING, changes=changes)
     return None
 
 
@@ -51,6 +53,10 @@ def preparing(job: Job, seen: Observed) -> Commit | None:
     if step := _aborted(job, seen) or (_lead(job, seen) if job.leads else None):
         return step
     own = job.promises(job.attempt).get(job.me)
+    asked, ours = job.get(Kind.PREPARE, job.initiator, job.attempt), job_name(job.job_id, job.attempt)
+    if not own and isinstance(asked, PrepareBody) and asked.job_name != ours:
+        why = f"the job's name differs: {job.initiator} calls it {asked.job_name}, {job.me} {ours}"
+        return _refuse(job, "job-name", why)
     checks = seen.checks if seen.checks and seen.checks.attempt == job.attempt else None
     if own or not (checks or job.cancels()):
         return None
@@ -62,6 +68,7 @@ def preparing(job: Job, seen: Observed) -> Commit | None:
         return _refuse(job, "busy", "every slot is in use")
     promise = PromiseBody(verdict="promise", slot=seen.free_slot, expires_at=seen.now + seen.timing.promise_s)
     return Commit(
+        Step.PROMISE,
         f"attempt {job.attempt} promised, slot {seen.free_slot}",
         (Draft(Kind.PROMISE, job.attempt, promise),),
         Phase.PROMISED,
@@ -72,7 +79,8 @@ def preparing(job: Job, seen: Observed) -> Commit | None:
 def _refuse(job: Job, code: str, message: str) -> Commit:
     draft = Draft(Kind.PROMISE, job.attempt, PromiseBody(verdict="refuse", code=code, message=message[:2000]))
     # the initiator stays: its own refusal is one more reason for `_lead` to abort
-    return Commit(f"attempt {job.attempt} refused: {message}", (draft,), None if job.leads else Phase.APPROVED)
+    why = f"attempt {job.attempt} refused: {message}"
+    return Commit(Step.REFUSE, why, (draft,), None if job.leads else Phase.APPROVED)
 
 
 def promised(job: Job, seen: Observed) -> Commit | None:
@@ -82,17 +90,17 @@ def promised(job: Job, seen: Observed) -> Commit | None:
     decision = job.decision(n)
     if decision and decision.verdict == "start":
         changes = {"starts": decision.starts, "driver_gone": False}
-        return Commit(f"attempt {n} starts", phase=Phase.STARTING, changes=changes)
+        return Commit(Step.START, f"attempt {n} starts", phase=Phase.STARTING, changes=changes)
     if job.leads:
         return _lead(job, seen)
     for party, promise in sorted(job.promises(n).items()):
         if promise.verdict == "refuse":  # a start needs every promise, so there can be none
             why = f"attempt {n} cannot start: {party} refused: {promise.message}"
-            return Commit(why, phase=Phase.APPROVED, changes={"slot": None})
+            return Commit(Step.ABORTED, why, phase=Phase.APPROVED, changes={"slot": None})
     own = job.promises(n)[job.me]
     if job.slot is not None and seen.now >= own.expires_at:
         why = f"in doubt: no decision of {job.initiator} on attempt {n} while the promise held; the slot is free again"
-        return Commit(why, changes={"slot": None})
+        return Commit(Step.IN_DOUBT, why, changes={"slot": None})
     return _too_late(job, seen)
 
 
@@ -110,13 +118,13 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
         digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}
         decision = DecisionBody(
             verdict="start",
-            start_at=seen.now + seen.timing.start_lead_s,
+            decided_at=seen.now,
             slots={p: promises[p].slot for p in parties},
             promises=digests,
             starts=job.starts + 1,
             reason="every party promised",
         )
-        return Commit(f"attempt {n}: start decided", (Draft(Kind.DECISION, n, decision),))
+        return Commit(Step.DECIDE_START, f"attempt {n}: start decided", (Draft(Kind.DECISION, n, decision),))
     if seen.now >= job.prepared_at + seen.timing.promise_s:
         missing = ", ".join(sorted(set(parties) - set(promises)))
         decisions = [s.body for s in job.statements.values() if isinstance(s.body, DecisionBody)]
@@ -143,7 +151,8 @@ def _abort(job: Job, seen: Observed, n: int, code: str, why: str, final: str | N
     changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + _pause_s(job, n, seen)}
     if final:
         changes["settled"] = True
-    return Commit(why, (Draft(Kind.DECISION, n, body),), Phase(final) if final else Phase.APPROVED, changes)
+    phase = Phase(final) if final else Phase.APPROVED
+    return Commit(Step.DECIDE_ABORT, why, (Draft(Kind.DECISION, n, body),), phase, changes)
 
 
 def _pause_s(job: Job, n: int, seen: Observed) -> float:
@@ -170,7 +179,7 @@ def _aborted(job: Job, seen: Observed) -> Commit | None:
     decision = job.decision(job.attempt)
     if decision and decision.verdict == "abort":
         changes = {"slot": None, "retry_at": seen.now + seen.timing.retry_s}
-        return Commit(decision.reason, phase=Phase.APPROVED, changes=changes)
+        return Commit(Step.ABORTED, decision.reason, phase=Phase.APPROVED, changes=changes)
     return None
 
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, JsonValue, ValidationError
 
 from coordinator.config import DatasetName, Model, Party
-from coordinator.statements import ProgramPath
+from coordinator.statements import Priority, ProgramPath
 
 MAX_FILES = 500
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -46,6 +46,8 @@ class JobFile(Model):
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     results: dict[Party, Annotated[str, Field(max_length=500)]] = Field(default_factory=dict)  # who gets what, in words
     max_attempts: int = Field(1, ge=1, le=20)
+    priority: Priority = 0
+    start_within_s: float | None = Field(None, gt=0, le=3e7)  # given up when not started by then
 
 
 class _Loader(yaml.SafeLoader):

@@ -84,8 +84,8 @@ class Timeouts(Model):
     heartbeat_s: float = Field(gt=0)  # one heartbeat to every peer each so many seconds
     peer_lost_after_s: float = Field(gt=0)  # silence that ends an attempt
     promise_s: float = Field(gt=0)  # how long the initiator waits for promises
-    start_lead_s: float = Field(ge=0)  # from decision to start_at: delivery, driver launch and its imports
-    start_window_s: float = Field(gt=0)  # a driver may be launched no later than start_at plus this
+    start_lead_s: float = Field(ge=0)  # from `go` to the agreed moment, beside four ways of the slowest peer
+    start_window_s: float = Field(gt=0)  # from the decision to `go`; and a driver may be told `go` so long after it
     job_s: float = Field(gt=0)  # the longest an attempt may run
     shutdown_s: float = Field(gt=0)  # a driver gets so long to leave after its result is written
     peer_request_s: float = Field(gt=0)  # one small HTTP request to a peer

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
-from coordinator.model import Checks, Phase
+from coordinator.model import Checks, Job, Phase
 from coordinator.peers import Peers
 from coordinator.signing import Signer, Verifier
 from coordinator.store import Store
+from coordinator.ways import Ways
 
 
 @dataclass
@@ -24,9 +25,11 @@ class Context:
     store: Store
     peers: Peers
     launcher: Launcher
+    ways: Ways
     operator_token: str
     gateway_token: str
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
+    ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
@@ -40,13 +43,18 @@ class Context:
         """Where an attempt's program, session file and output are."""
         return self.config.jobs_dir / job_id / str(attempt)
 
-    def free_slot(self, asking: bool = False) -> int | None:
-        """Lowest slot nobody holds. `asking`: jobs that are being checked count as holders, so that an initiator asks
-        for no more attempts than it has slots."""
+    def free_slot(self, asking: Job | None = None) -> int | None:
+        """Lowest slot nobody holds; the one for `asking`, a job that waits for its turn, if that has come.
+
+        Jobs that are being checked count as holders then, so that an initiator asks for no more attempts than it has
+        slots; and so do the jobs before it in the queue: higher priority first, then the older one.
+        """
         used = self.store.used_slots()
         free = [k for k in range(self.config.slots) if k not in used]
-        checked = self.store.phase_counts().get(Phase.PREPARING, 0) if asking else 0
-        return free[checked] if checked < len(free) else None
+        if asking is None or not free:
+            return free[0] if free else None
+        ahead = self.store.phase_counts().get(Phase.PREPARING, 0) + self.store.ahead_of(asking, time.time())
+        return free[ahead] if ahead < len(free) else None
 
 
 def read_secret(path: Path) -> str:
@@ -81,4 +89,5 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         store=Store(config.state_dir / "coordinator.db", signer, config.party),
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url),
+        ways=Ways(config),
     )

@@ -15,6 +15,7 @@ from coordinator.attempt import ending, running, starting
 from coordinator.before_start import approved, preparing, promised, proposed
 from coordinator.effects import deliveries, effects, wakes
 from coordinator.ends import settle
+from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import Statement
 
@@ -38,6 +39,7 @@ def next_step(job: Job, seen: Observed) -> Commit | None:
     if job.conflicts and job.phase is not Phase.DIVERGED:
         first = job.conflicts[0][0]
         return Commit(
+            Step.DIVERGE,
             f"{first.party} signed two different {first.kind} statements for attempt {first.attempt}; both are kept",
             phase=Phase.DIVERGED,
             changes={"settled": True},

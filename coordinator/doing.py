@@ -14,9 +14,21 @@ import structlog
 from coordinator import driver, prepare
 from coordinator.accept import RefusedError as AcceptError
 from coordinator.accept import accept_answer
-from coordinator.actions import Action, AskDecision, Deliver, Launch, RunChecks, SendBundle, StopDriver, Wake
+from coordinator.actions import (
+    Action,
+    AskDecision,
+    AwaitReady,
+    Deliver,
+    Launch,
+    ProveWays,
+    RunChecks,
+    SendBundle,
+    StopDriver,
+    TellGo,
+    Wake,
+)
 from coordinator.context import Context
-from coordinator.failpoints import failpoint
+from coordinator.failpoints import Effect, failpoint
 from coordinator.launcher import LauncherError, RefusedError, submission_id
 from coordinator.model import Checks, Job
 from coordinator.peers import PeerError
@@ -69,8 +81,16 @@ class Doer:
                 self._wake(job.job_id, at)
             case RunChecks(attempt):
                 self._start(job, ("checks", job.job_id), self._checks(job, attempt))
-            case Launch(_, slot, start_at):
-                self._start(job, ("launch", job.job_id), self._launch(job, slot, start_at))
+            case Launch(_, slot):
+                self._start(job, ("launch", job.job_id), self._launch(job, slot))
+            case ProveWays(attempt, slot):
+                if self._c.ways_proved.get(job.job_id, Checks(0)).attempt != attempt:
+                    self._start(job, ("ways", job.job_id), self._prove_ways(job, slot))
+            case AwaitReady():
+                wait = driver.await_ready(self._c, job, self._c.config.timeouts.heartbeat_s)
+                self._start(job, ("ready", job.job_id), wait)
+            case TellGo(_, start_at):
+                self._start(job, ("go", job.job_id), self._tell_go(job, start_at))
             case StopDriver(attempt):
                 self._start(job, ("stop", job.job_id), self._stop(job, attempt))
             case Deliver(peer, keys):
@@ -103,22 +123,40 @@ class Doer:
         except TimeoutError:
             self._c.checks[job.job_id] = Checks(attempt, "checks-time", f"the checks took longer than {limit_s:g} s")
 
-    async def _launch(self, job: Job, slot: int, start_at: float) -> None:
-        failpoint("before-launch")
+    async def _launch(self, job: Job, slot: int) -> None:
+        failpoint(f"before-{Effect.LAUNCH}")
         try:
-            await driver.launch(self._c, job, slot, start_at)
+            await driver.launch(self._c, job, slot)
         except (RefusedError, OSError) as e:
             self.launch_refused[submission_id(job.job_id, job.attempt)] = f"the driver was not launched: {e}"[:2000]
         except LauncherError as e:
             log.warning("launch failed, will look again", job_id=job.job_id, error=str(e))
             await asyncio.sleep(self._c.config.timeouts.heartbeat_s / 2)
-        failpoint("after-launch")
+        failpoint(f"after-{Effect.LAUNCH}")
+
+    async def _prove_ways(self, job: Job, slot: int) -> None:
+        try:
+            await self._c.ways.hold(job, slot)
+            # a peer that is silent for peer_lost_after_s ends the attempt by that name; this is the bound for the rest
+            limit_s = 1.5 * self._c.config.timeouts.peer_lost_after_s
+            self._c.ways_proved[job.job_id] = await self._c.ways.prove(job, limit_s)
+        except OSError as e:
+            why = f"the ports of slot {slot} of {self._c.config.party} cannot be held for this attempt: {e}"
+            self._c.ways_proved[job.job_id] = Checks(job.attempt, "port", why)
+
+    async def _tell_go(self, job: Job, start_at: float) -> None:
+        failpoint(f"before-{Effect.TELL_GO}")
+        self._c.ways.release(job.job_id)
+        driver.tell_go(self._c, job, start_at)
+        failpoint(f"after-{Effect.TELL_GO}")
 
     async def _stop(self, job: Job, attempt: int) -> None:
+        failpoint(f"before-{Effect.STOP}")
         try:
             await self._c.launcher.stop(submission_id(job.job_id, attempt))
         except LauncherError as e:
             log.warning("stop failed, will try again", job_id=job.job_id, error=str(e))
+        failpoint(f"after-{Effect.STOP}")
         await asyncio.sleep(0.2)
 
     async def _deliver(self, job: Job, peer: str, keys: tuple[Key, ...]) -> None:

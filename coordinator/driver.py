@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,13 +14,14 @@ from coordinator.bundle import unpack
 from coordinator.context import Context
 from coordinator.launcher import LauncherError, State, Submission, submission_id
 from coordinator.model import Driver, Job
-from coordinator.statements import DecisionBody
+from coordinator.statements import DecisionBody, job_name
 
 _FOLDER, _FILE = 0o2770, 0o640  # shared with the group under which Ray runs the driver
 _READ_LIMIT = 10_000_000
+_READY_POLL_S = 0.01
 
 
-async def launch(context: Context, job: Job, slot: int, start_at: float) -> None:
+async def launch(context: Context, job: Job, slot: int) -> None:
     """Write the attempt's folder and submit its driver. Raises LauncherError."""
     folder = context.attempt_dir(job.job_id, job.attempt)
     program = folder / "program"
@@ -30,7 +32,7 @@ async def launch(context: Context, job: Job, slot: int, start_at: float) -> None
         for parent in reversed(Path(name).parents[:-1]):
             _make(program / parent)
         _write(program / name, content)
-    session = session_document(context, job, slot, start_at, folder / "output")
+    session = session_document(context, job, slot, folder)
     _write(folder / "session.json", json.dumps(session, indent=2).encode())
     await context.launcher.submit(
         Submission(
@@ -42,7 +44,25 @@ async def launch(context: Context, job: Job, slot: int, start_at: float) -> None
     )
 
 
-def session_document(context: Context, job: Job, slot: int, start_at: float, output: Path) -> dict[str, Any]:
+def go_file(context: Context, job: Job) -> Path:
+    """Where the driver looks for the agreed moment."""
+    return context.attempt_dir(job.job_id, job.attempt) / "go.json"
+
+
+def tell_go(context: Context, job: Job, start_at: float) -> None:
+    """Tell the waiting driver the agreed moment, on this party's clock. Raises OSError."""
+    _write(go_file(context, job), json.dumps({"start_at": start_at}).encode())
+
+
+async def await_ready(context: Context, job: Job, limit_s: float) -> None:
+    """Return as soon as the driver says that it has loaded, or after `limit_s`."""
+    output = context.attempt_dir(job.job_id, job.attempt) / "output"
+    end = time.monotonic() + limit_s
+    while not _is_ready(output) and time.monotonic() < end:
+        await asyncio.sleep(_READY_POLL_S)
+
+
+def session_document(context: Context, job: Job, slot: int, folder: Path) -> dict[str, Any]:
     """What the driver is told; `coordinator.session.Settings` reads it."""
     config, proposal = context.config, job.proposal
     decision = job.decision(job.attempt)
@@ -59,7 +79,7 @@ def session_document(context: Context, job: Job, slot: int, start_at: float, out
         "parties": list(proposal.parties),
         "job_id": job.job_id,
         "attempt": job.attempt,
-        "job_name": f"{job.job_id}-{job.attempt}",
+        "job_name": job_name(job.job_id, job.attempt),
         "slot": slot,
         "ray_address": config.ray.address,
         "fed": service("fed"),
@@ -68,15 +88,16 @@ def session_document(context: Context, job: Job, slot: int, start_at: float, out
             party: {n: str(config.datasets[n]) if party == config.party else None for n in names}
             for party, names in proposal.datasets.items()
         },
-        "output_dir": str(output),
+        "output_dir": str(folder / "output"),
         "timeouts": {
             "cross_silo_comm_options": config.timeouts.cross_silo_comm_options,
             "link_desc": config.timeouts.spu_link_desc,
             "init_s": config.timeouts.rayfed_barrier_s,
             "shutdown_s": config.timeouts.shutdown_s,
             "job_s": config.timeouts.job_s,
+            "go_s": config.timeouts.start_window_s,
         },
-        "start_at": start_at,
+        "go_file": str(go_file(context, job)),
         "parameters": proposal.parameters,
     }
 
@@ -94,19 +115,20 @@ async def observe(context: Context, job: Job) -> Driver:
     if state is State.UNKNOWN:
         return Driver("absent", started_at=started)
     if state in (State.PENDING, State.RUNNING):
-        return Driver("live", started_at=started)
+        return Driver("live", ready=_is_ready(output), started_at=started)
     if state is State.STOPPED:
-        return Driver("stopped", "the driver was stopped through Ray", "driver-stopped", True, None, started)
+        return Driver("stopped", "the driver was stopped through Ray", "driver-stopped", True, started_at=started)
     result = read_output(output / "result.json")
     if state is State.SUCCEEDED and result is not None:
         return Driver("succeeded", result_digest=hashlib.sha256(result).hexdigest(), started_at=started)
     error = _json(output / "error.json").get("error")
     if isinstance(error, str):
         # what failed before SecretFlow was up was no fault of the program
-        return Driver("failed", error, "program-failed", error.startswith("sf.init"), None, started)
+        return Driver("failed", error, "program-failed", error.startswith("sf.init"), started_at=started)
     if state is State.SUCCEEDED:
         return Driver("failed", "the program ended without a result: does it use `with session()`?", "no-result")
-    return Driver("failed", message[-1500:] or "the driver ended with an error", "driver-failed", True, None, started)
+    ended = message[-1500:] or "the driver ended with an error"
+    return Driver("failed", ended, "driver-failed", True, started_at=started)
 
 
 def read_output(path: Path) -> bytes | None:
@@ -124,6 +146,10 @@ def _json(path: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_ready(output: Path) -> bool:
+    return "ready_at" in _json(output / "session.json")
 
 
 def _started_at(output: Path) -> float | None:

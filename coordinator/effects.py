@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coordinator.actions import Action, AskDecision, Deliver, Launch, RunChecks, SendBundle, StopDriver, Wake
-from coordinator.attempt import may_launch, start_of
+from coordinator.actions import (
+    Action,
+    AskDecision,
+    AwaitReady,
+    Deliver,
+    Launch,
+    ProveWays,
+    RunChecks,
+    SendBundle,
+    StopDriver,
+    TellGo,
+    Wake,
+)
+from coordinator.attempt import decided_at, may_launch, start_of
 from coordinator.model import Job, Observed, Phase
-from coordinator.statements import Key, Kind
-
-_FORWARDED = frozenset({Kind.DECISION, Kind.OUTCOME})  # whoever has these passes them on; the author may be dead
+from coordinator.statements import FORWARDED, ApprovalBody, Key, Kind, Statement
 
 
 def effects(job: Job, seen: Observed) -> Iterator[Action]:
@@ -18,13 +28,26 @@ def effects(job: Job, seen: Observed) -> Iterator[Action]:
     if job.phase is Phase.PREPARING and job.me not in job.promises(n):
         if not (seen.checks and seen.checks.attempt == n):
             yield RunChecks(n)
-    elif may_launch(job, seen):
-        assert job.slot is not None
-        yield Launch(n, job.slot, start_of(job, seen))
+    elif job.phase in (Phase.STARTING, Phase.RUNNING):
+        yield from _towards_go(job, seen)
     elif (job.phase is Phase.ENDING or job.phase.terminal) and not job.driver_gone:
         yield StopDriver(n)
     elif job.phase is Phase.PROMISED and job.slot is None and not job.leads:
         yield AskDecision(n)
+
+
+def _towards_go(job: Job, seen: Observed) -> Iterator[Action]:
+    """Launch, prove the ways while the program loads, and tell it the moment once that is agreed."""
+    n, start = job.attempt, start_of(job, seen)
+    if may_launch(job, seen):
+        assert job.slot is not None
+        yield Launch(n, job.slot)
+    if start is None and job.slot is not None:
+        yield ProveWays(n, job.slot)
+        if seen.driver.state == "live" and not seen.driver.ready:
+            yield AwaitReady(n)
+    if start is not None and not seen.told and job.phase is Phase.RUNNING and seen.initiator_offset is not None:
+        yield TellGo(n, start)
 
 
 def wanted(job: Job) -> Iterator[tuple[Key, str]]:
@@ -32,17 +55,33 @@ def wanted(job: Job) -> Iterator[tuple[Key, str]]:
     newest = job.prepare_round()
     for key, statement in job.statements.items():
         own = key.party == job.me
-        if not own and key.kind not in _FORWARDED:
+        if not own and key.kind not in FORWARDED:
             continue
         if key.kind is Kind.PREPARE and (key.attempt < newest or job.decision(key.attempt)):
             continue  # overtaken
-        if key.kind is Kind.PROMISE:
-            if job.decision(key.attempt) is None and not job.leads:
-                yield key, job.initiator
-            continue
-        for peer in job.others:
-            if peer != key.party and statement.party != peer:
-                yield key, peer
+        yield from ((key, peer) for peer in _receivers(job, statement) if peer != key.party)
+
+
+def _receivers(job: Job, statement: Statement) -> tuple[str, ...]:
+    """Who is to have a statement from this party, its author aside."""
+    n = statement.attempt
+    to_initiator = () if job.leads else (job.initiator,)
+    match statement.kind:
+        case Kind.PROMISE:
+            return () if job.decision(n) else to_initiator
+        case Kind.READY:
+            return () if job.go(n) or job.me in job.outcomes(n) else to_initiator
+        case Kind.APPROVAL:
+            # a person's word goes to everyone at once; of the others the initiator brings all when all are in, or
+            # ten parties would need ninety messages
+            assert isinstance(statement.body, ApprovalBody)
+            if statement.party == job.me and (statement.body.by == "person" or statement.body.verdict == "deny"):
+                return job.others
+            if job.leads:
+                return job.others if job.phase is not Phase.PROPOSED else ()
+            return to_initiator if statement.party == job.me else ()
+        case _:
+            return job.others
 
 
 def deliveries(job: Job, seen: Observed) -> Iterator[Action]:
@@ -67,8 +106,9 @@ def wakes(job: Job, seen: Observed) -> Iterator[Wake]:
         times.append(job.prepared_at + seen.timing.promise_s)
         times += [p.expires_at for party, p in job.promises(job.attempt).items() if party == job.me]
     if job.phase in (Phase.STARTING, Phase.RUNNING):
-        start = start_of(job, seen)
-        times += [start, start + seen.timing.start_window_s, start + seen.timing.job_s]
+        times.append(decided_at(job, seen) + seen.timing.start_window_s)
+        if (start := start_of(job, seen)) is not None:
+            times += [start + seen.timing.start_window_s, start + seen.timing.job_s]
     if job.phase.terminal and job.settled:
         times = []
     if later := [t for t in times if t > seen.now]:

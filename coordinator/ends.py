@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coordinator.actions import Commit
+from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import DecisionBody, Kind, OutcomeBody, PromiseBody
 
 
 def closed_by_final(final: DecisionBody) -> Commit:
     """The initiator ended the job before a start: take over its label."""
-    return Commit(final.reason, phase=Phase(final.final or "failed"), changes={"slot": None, "settled": True})
+    phase = Phase(final.final or "failed")
+    return Commit(Step.CLOSED, final.reason, phase=phase, changes={"slot": None, "settled": True})
 
 
 def label(outcomes: Mapping[str, OutcomeBody]) -> tuple[Phase, str]:
@@ -44,31 +46,34 @@ def give_up(job: Job, seen: Observed) -> Commit:
     if isinstance(own, PromiseBody) and own.verdict == "promise" and job.phase is Phase.PROMISED:
         body = OutcomeBody(status="failed", cause="in-doubt", error=why, ended_at=seen.now)
         drafts = (Draft(Kind.OUTCOME, job.attempt, body),)
-    return Commit(why, drafts, Phase.FAILED, {"slot": None, "settled": False, "ended_at": seen.now})
+    changes = {"slot": None, "settled": False, "ended_at": seen.now}
+    return Commit(Step.GIVE_UP, why, drafts, Phase.FAILED, changes)
 
 
 def settle(job: Job, seen: Observed) -> Commit | None:
     """After the end: let go of what is left, answer late questions, complete the signatures."""
     if not job.driver_gone:
         if seen.driver.gone:
-            return Commit("the driver is gone", changes={"driver_gone": True, "slot": None})
+            return Commit(Step.DRIVER_GONE, "the driver is gone", changes={"driver_gone": True, "slot": None})
         return None
     late = job.prepare_round()
     if late > job.attempt and job.decision(late) is None and not job.leads:
         message = f"the job is {job.phase} here: {job.reason}"[:2000]
         refusal = PromiseBody(verdict="refuse", code="closed", message=message)
-        return Commit(f"attempt {late} refused", (Draft(Kind.PROMISE, late, refusal),), changes={"attempt": late})
+        draft = Draft(Kind.PROMISE, late, refusal)
+        return Commit(Step.REFUSE, f"attempt {late} refused", (draft,), changes={"attempt": late})
     if job.settled:
         return None
     if final := job.final_decision():
         phase = Phase(final.final or "failed")
-        return Commit(final.reason, phase=_unless_same(job, phase), changes={"settled": True})
+        return Commit(Step.SETTLE, final.reason, phase=_unless_same(job, phase), changes={"settled": True})
     ran = (k.attempt for k in job.statements if k.kind is Kind.OUTCOME and k.attempt <= job.attempt)
     attempt = max(ran, default=0)
     outcomes = job.outcomes(attempt)
     if attempt and set(outcomes) == set(job.proposal.parties):
         phase, why = label(outcomes)
-        return Commit(f"every signature is in: {why}", phase=_unless_same(job, phase), changes={"settled": True})
+        why = f"every signature is in: {why}"
+        return Commit(Step.SETTLE, why, phase=_unless_same(job, phase), changes={"settled": True})
     return None
 
 

@@ -20,12 +20,14 @@ from coordinator.statements import (
     Body,
     CancelBody,
     DecisionBody,
+    GoBody,
     Key,
     Kind,
     OutcomeBody,
     PrepareBody,
     PromiseBody,
     ProposalBody,
+    ReadyBody,
     Statement,
 )
 
@@ -38,7 +40,7 @@ class Phase(StrEnum):
     PREPARING = "preparing"  # this party checks whether it can take part
     PROMISED = "promised"  # this party holds a slot and waits for the decision; it may not abort by itself
     STARTING = "starting"  # start is decided; the driver is being launched
-    RUNNING = "running"  # the driver is launched
+    RUNNING = "running"  # the driver is launched: it loads, waits for every party's `ready` and for `go`, and computes
     ENDING = "ending"  # this party signed its outcome; waiting for the others' and for the driver to be gone
     SUCCEEDED = "succeeded"  # every party signed success
     FAILED = "failed"  # some party did not succeed
@@ -143,6 +145,19 @@ class Job:
             if k.attempt == attempt and isinstance(s.body, OutcomeBody)
         }
 
+    def readies(self, attempt: int) -> dict[str, ReadyBody]:
+        """Parties whose driver of an attempt waits for `go`."""
+        return {
+            k.party: s.body
+            for k, s in self.statements.items()
+            if k.attempt == attempt and isinstance(s.body, ReadyBody)
+        }
+
+    def go(self, attempt: int) -> GoBody | None:
+        """The agreed moment of an attempt, if known."""
+        found = self.get(Kind.GO, self.initiator, attempt)
+        return found if isinstance(found, GoBody) else None
+
     def cancels(self) -> dict[str, CancelBody]:
         """Wishes to cancel, by party."""
         return {k.party: s.body for k, s in self.statements.items() if isinstance(s.body, CancelBody)}
@@ -192,7 +207,8 @@ class Driver:
     cause: str = ""
     retryable: bool = False
     result_digest: str | None = None
-    started_at: float | None = None
+    ready: bool = False  # it has loaded and waits for `go`
+    started_at: float | None = None  # entry of sf.init, own clock
 
     @property
     def gone(self) -> bool:
@@ -207,6 +223,14 @@ class Checks:
     attempt: int
     code: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """For how long a peer has not shown an attempt alive, and what was seen of it meanwhile, for people."""
+
+    seconds: float
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,10 +254,13 @@ class Observed:
     timing: Timing
     driver: Driver = Driver("absent")
     checks: Checks | None = None
+    ways: Checks | None = None  # whether the ways of the attempt's own data were gone, to every peer
+    told: bool = False  # the driver has been told the agreed moment
     free_slot: int | None = 0
-    silent: Mapping[str, float] = field(default_factory=dict)  # peer -> seconds since it showed this attempt alive
+    silent: Mapping[str, Silence] = field(default_factory=dict)  # since each peer showed this attempt alive
     ray_silent_s: float = 0.0  # seconds since the own Ray answered last
-    initiator_offset: float = 0.0  # seconds, initiator's clock minus own
+    initiator_offset: float | None = 0.0  # seconds, initiator's clock minus own; None: not measured yet
+    slowest_s: float = 0.0  # the longest of the shortest round trips to the peers
     bundle_ready: bool = True
     policy: ApprovalBody | None = None  # what the policy says of the proposal; None leaves it to a person
     receipts: frozenset[tuple[Key, str]] = frozenset()  # (statement, peer): the peer has it

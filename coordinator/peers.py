@@ -27,11 +27,16 @@ class PeerError(Exception):
         self.status = status
 
 
+SAMPLE_AGE_S = 120.0
+"""Older clock measurements do not count: a clock may have been set since."""
+
+
 class Sample(NamedTuple):
-    """One clock measurement: peer's clock minus own, and the round trip it took; seconds."""
+    """One clock measurement: peer's clock minus own, and the round trip it took; seconds. `at`: monotonic."""
 
     offset_s: float
     delay_s: float
+    at: float = 0.0
 
 
 def measure(sent: float, times: Times, received: float) -> Sample:
@@ -39,6 +44,7 @@ def measure(sent: float, times: Times, received: float) -> Sample:
     return Sample(
         ((times.received_at - sent) + (times.sent_at - received)) / 2,
         max(0.0, (received - sent) - (times.sent_at - times.received_at)),
+        time.monotonic(),
     )
 
 
@@ -57,8 +63,37 @@ class PeerState:
 
     @property
     def best(self) -> Sample | None:
-        """The measurement with the shortest way: the one with the smallest possible error."""
-        return min(self.samples, key=lambda s: s.delay_s, default=None)
+        """The measurement with the shortest way: the one with the smallest possible error. None without a fresh one."""
+        newest = max((s.at for s in self.samples), default=0.0)
+        fresh = (s for s in self.samples if newest - s.at <= SAMPLE_AGE_S)
+        return min(fresh, key=lambda s: s.delay_s, default=None)
+
+    @property
+    def delay_s(self) -> float:
+        """The shortest round trip seen of late; 0 when there is none."""
+        return self.best.delay_s if self.best else 0.0
+
+    def proved_since(self, now: float) -> float:
+        """Seconds since both directions were last gone; infinite if one never was."""
+        if self.heard is None or self.reached is None:
+            return float("inf")
+        return now - min(self.heard, self.reached)
+
+    def account(self, name: str, now: float, limit_s: float) -> str:
+        """Which part of a peer that shows no sign of an attempt is to blame, as far as it can be seen from here."""
+
+        def ago(at: float | None) -> str:
+            return "never" if at is None else f"{now - at:.1f} s ago"
+
+        answers = self.reached is not None and now - self.reached <= limit_s
+        speaks = self.heard is not None and now - self.heard <= limit_s
+        times = f"last heard {ago(self.heard)}, last answered {ago(self.reached)}"
+        if answers and speaks:
+            return f"its coordinator lives, but does not say that the attempt does ({times})"
+        if answers:
+            return f"its coordinator answers, but its own messages do not come through the gateways ({times})"
+        what = f"{name}'s coordinator, gateway or the way to it" if not speaks else f"the way to {name}'s coordinator"
+        return f"{what} is down: {self.error or 'no answer'} ({times})"
 
     def lost_for(self, now: float) -> float:
         """Seconds since both directions worked."""
@@ -129,6 +164,11 @@ class Peers:
         sent = time.time()
         times = await self._ask(peer, "POST", "heartbeat", Times, beat)
         self.state[peer].samples.append(measure(sent, times, time.time()))
+
+    def offset_s(self, peer: str) -> float | None:
+        """The peer's clock minus own; None while it was not measured."""
+        best = self.state[peer].best
+        return best.offset_s if best else None
 
     async def measure_clock(self, peer: str, rounds: int = 5) -> Sample:
         """Offset of the peer's clock, best of several."""

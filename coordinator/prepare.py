@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from coordinator.bundle import BundleError, digest, unpack
 from coordinator.context import Context
 from coordinator.launcher import LauncherError
 from coordinator.model import Checks, Job
-from coordinator.peers import PeerError
+from coordinator.peers import PeerError, Sample
 
 _PEER_TRIES = 3
 
@@ -115,7 +116,14 @@ async def _folder(context: Context, job: Job) -> None:
 
 
 async def _check_peer(context: Context, peer: str) -> None:
-    """Both directions and the clock. One lost request must not cost a job, so there are a few tries."""
+    """Both directions and the clock. One lost request must not cost a job, so there are a few tries.
+
+    Heartbeats go both ways all the time and measure the clock: where both were gone just now, that is the proof.
+    """
+    state = context.peers.state[peer]
+    if state.proved_since(time.monotonic()) <= 2 * context.config.timeouts.heartbeat_s and state.best:
+        _check_clock(context, peer, state.best)
+        return
     for left in reversed(range(_PEER_TRIES)):
         try:
             nonce = await context.peers.reach(peer)
@@ -129,6 +137,10 @@ async def _check_peer(context: Context, peer: str) -> None:
         me = context.config.party
         raise CheckError("unreachable", f"{peer} answered {me}, but did not come back through its gateway")
     context.nonces.discard(nonce)
+    _check_clock(context, peer, sample)
+
+
+def _check_clock(context: Context, peer: str, sample: Sample) -> None:
     off_ms, bound_ms = abs(sample.offset_s) * 1000, context.config.limits.clock_skew_ms
     if off_ms - sample.delay_s * 500 > bound_ms:
         raise CheckError(

@@ -4,6 +4,8 @@
 -- One file, one writer. Statements and events are only ever added.
 CREATE TABLE IF NOT EXISTS jobs (
     job_id       TEXT PRIMARY KEY,
+    initiator    TEXT NOT NULL,
+    priority     INTEGER NOT NULL,
     phase        TEXT NOT NULL,
     attempt      INTEGER NOT NULL,
     starts       INTEGER NOT NULL,
@@ -64,7 +66,7 @@ CREATE TRIGGER IF NOT EXISTS events_keep_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 
 -- name: insert_job
-INSERT INTO jobs VALUES (:job_id, :phase, :attempt, :starts, :prepared_at, :ended_at, :retry_at, :settled,
+INSERT INTO jobs VALUES (:job_id, :initiator, :priority, :phase, :attempt, :starts, :prepared_at, :ended_at, :retry_at, :settled,
     :driver_gone, :reason, :version, :now, :now);
 
 -- name: update_job
@@ -88,7 +90,15 @@ WHERE phase NOT IN ('succeeded', 'failed', 'cancelled', 'diverged') OR settled =
 ORDER BY created_at;
 
 -- name: waiting_job_ids
-SELECT job_id FROM jobs WHERE phase = 'approved' ORDER BY created_at LIMIT :limit;
+-- The queue of the jobs that this party leads, in its order.
+SELECT job_id FROM jobs WHERE phase = 'approved' AND initiator = :me
+ORDER BY priority DESC, created_at, job_id LIMIT :limit;
+
+-- name: count_ahead
+-- How many jobs of this party's queue come before this one; those in a pause let others pass.
+SELECT count(*) FROM jobs, (SELECT priority, created_at, job_id FROM jobs WHERE job_id = :job_id) AS mine
+WHERE phase = 'approved' AND initiator = :me AND retry_at <= :now AND jobs.job_id != mine.job_id
+    AND (-jobs.priority, jobs.created_at, jobs.job_id) < (-mine.priority, mine.created_at, mine.job_id);
 
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;

@@ -42,6 +42,7 @@ class Timeouts:
     init_s: float  # sf.init, readiness barrier included
     shutdown_s: float  # sf.shutdown can wait for ever; then the process leaves
     job_s: float  # the driver ends itself even where nobody is left to end it
+    go_s: float  # how long to wait for `go` at most
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Settings:
     datasets: dict[str, dict[str, str | None]]  # party -> name -> path; null unless ours
     output_dir: str  # like the datasets, at the same path on every Ray node of this party
     timeouts: Timeouts
-    start_at: float  # seconds since the epoch by this party's clock; 0 = at once
+    go_file: str  # {"start_at": seconds since 1970, own clock}, written when all parties are ready; "" = start at once
     parameters: dict[str, Any]
     spu_runtime: dict[str, Any] = field(default_factory=lambda: {"protocol": "SEMI2K", "field": "FM64"})
 
@@ -215,9 +216,10 @@ class Session:
             secretflow.init(self.parties, address="local", log_to_driver=False)
             return self
         bound(s.timeouts.job_s, self._fail, f"the job took longer than job_s = {s.timeouts.job_s:g} s")
-        while (left := s.start_at - time.time()) > 0:
+        start_at = self._await_go(s) if s.go_file else time.time()
+        while (left := start_at - time.time()) > 0:
             time.sleep(left - 0.005 if left > 0.01 else 0)
-        self.times |= {"start_at": s.start_at, "sf_init_entered_at": time.time()}
+        self.times |= {"start_at": start_at, "sf_init_entered_at": time.time()}
         write_json(self.folder / "session.json", self.times)
         # Ray's Jobs API starts drivers with SIGINT blocked; rayfed sends it to itself when a peer is out of reach.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -235,6 +237,20 @@ class Session:
         self.times["sf_init_done_at"] = time.time()
         write_json(self.folder / "session.json", self.times)
         return self
+
+    def _await_go(self, s: Settings) -> float:
+        """Say that this driver has loaded, and wait to be told the moment at which all parties begin."""
+        self.times["ready_at"] = time.time()
+        write_json(self.folder / "session.json", self.times)
+        late = bound(s.timeouts.go_s, self._fail, f"sf.init: no go within go_s = {s.timeouts.go_s:g} s")
+        go = Path(s.go_file)
+        while not go.exists():
+            time.sleep(0.005)
+        late.set()
+        try:
+            return float(json.loads(go.read_text())["start_at"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._fail(f"sf.init: {go}: {error}")
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         import secretflow

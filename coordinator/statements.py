@@ -22,6 +22,13 @@ Text = Annotated[str, Field(max_length=2000)]
 Time = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]  # seconds since 1970, of the clock of the author
 ProgramPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
 PARAMETER_BYTES = 64_000
+Priority = Annotated[int, Field(ge=-10, le=10)]  # among the jobs one initiator has waiting: higher first
+JobName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$")]
+
+
+def job_name(job_id: str, attempt: int) -> str:
+    """SecretFlow's name of an attempt: equal at every party, never used twice (rayfed answers 417 to any other)."""
+    return f"{job_id}-{attempt}"
 
 
 class Kind(StrEnum):
@@ -32,6 +39,8 @@ class Kind(StrEnum):
     PREPARE = "prepare"  # the initiator asks everyone to check and promise attempt n
     PROMISE = "promise"  # a party promises attempt n, or refuses it
     DECISION = "decision"  # the initiator starts or aborts attempt n
+    READY = "ready"  # a party's driver of attempt n has loaded and waits, and its ways to all peers are proved
+    GO = "go"  # the initiator names the moment at which all drivers of attempt n enter SecretFlow
     OUTCOME = "outcome"  # a party says how attempt n ended for it
     CANCEL = "cancel"  # a party wants the job to end (attempt 0)
 
@@ -50,6 +59,7 @@ class ProposalBody(Model):
     versions: dict[Annotated[str, Field(max_length=50)], Annotated[str, Field(max_length=100)]] = Field(max_length=50)
     consortium_digest: str = Field(min_length=1, max_length=128)
     max_attempts: int = Field(ge=1, le=20)
+    priority: Priority = 0
     created_at: Time
     deadline: Time
 
@@ -87,6 +97,7 @@ class PrepareBody(Model):
     """The initiator's request for promises."""
 
     promise_s: float = Field(gt=0, le=86400)
+    job_name: JobName  # what the drivers will call themselves; every party compares it with its own
 
 
 class PromiseBody(Model):
@@ -103,7 +114,7 @@ class DecisionBody(Model):
     """The only statement that may start an attempt. `final` ends the job too; without it another attempt may follow."""
 
     verdict: Literal["start", "abort"]
-    start_at: Time = 0  # initiator's clock
+    decided_at: Time = 0  # initiator's clock; a start must reach `go` within the start window from here
     slots: dict[Party, Annotated[int, Field(ge=0, le=99)]] = Field(default_factory=dict)
     promises: dict[Party, Digest] = Field(default_factory=dict)  # digests of the promises it rests on
     starts: int = Field(0, ge=0, le=100)  # attempts started so far, this one included
@@ -113,9 +124,21 @@ class DecisionBody(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> DecisionBody:
-        if self.verdict == "start" and (self.final or not self.start_at or self.starts < 1):
-            raise ValueError("a start needs start_at and starts, and cannot be final")
+        if self.verdict == "start" and (self.final or not self.decided_at or self.starts < 1):
+            raise ValueError("a start needs decided_at and starts, and cannot be final")
         return self
+
+
+class ReadyBody(Model):
+    """The driver is loaded and waits, and every way of the attempt's data from here to the peers was gone."""
+
+    at: Time  # author's clock
+
+
+class GoBody(Model):
+    """The moment of the start. It rests on every party's `ready`."""
+
+    start_at: Time  # initiator's clock
 
 
 class OutcomeBody(Model):
@@ -136,17 +159,32 @@ class CancelBody(Model):
     reason: Line = ""
 
 
-Body = ProposalBody | ApprovalBody | PrepareBody | PromiseBody | DecisionBody | OutcomeBody | CancelBody
+Body = (
+    ProposalBody
+    | ApprovalBody
+    | PrepareBody
+    | PromiseBody
+    | DecisionBody
+    | ReadyBody
+    | GoBody
+    | OutcomeBody
+    | CancelBody
+)
 BODIES: dict[Kind, type[Body]] = {
     Kind.PROPOSAL: ProposalBody,
     Kind.APPROVAL: ApprovalBody,
     Kind.PREPARE: PrepareBody,
     Kind.PROMISE: PromiseBody,
     Kind.DECISION: DecisionBody,
+    Kind.READY: ReadyBody,
+    Kind.GO: GoBody,
     Kind.OUTCOME: OutcomeBody,
     Kind.CANCEL: CancelBody,
 }
-PER_ATTEMPT = frozenset({Kind.PREPARE, Kind.PROMISE, Kind.DECISION, Kind.OUTCOME})
+PER_ATTEMPT = frozenset({Kind.PREPARE, Kind.PROMISE, Kind.DECISION, Kind.READY, Kind.GO, Kind.OUTCOME})
+FORWARDED = frozenset({Kind.APPROVAL, Kind.DECISION, Kind.GO, Kind.OUTCOME})
+"""Whoever has these passes them on, since the author may be dead. Every other kind comes from its author only."""
+INITIATOR_ONLY = frozenset({Kind.PROPOSAL, Kind.PREPARE, Kind.DECISION, Kind.GO})
 
 
 class Key(NamedTuple):

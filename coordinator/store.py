@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.audit import Record, append
-from coordinator.failpoints import failpoint
+from coordinator.failpoints import Step, failpoint
 from coordinator.model import TRANSITIONS, Job, Phase
 from coordinator.signing import Signer
 from coordinator.statements import Key, Kind, Statement
@@ -84,21 +84,23 @@ class Store:
         return self._db.execute(self._q[name], values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, step: Step | None) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            failpoint("before-commit")
+            if step:
+                failpoint(f"before-{step}")
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        failpoint("after-commit")
+        if step:
+            failpoint(f"after-{step}")
 
-    def create(self, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
+    def create(self, step: Step, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
         """Write a new job. `request` = (idempotency key, digest of the request) that made it."""
-        with self._transaction():
+        with self._transaction(step):
             self._db.execute(self._q["insert_job"], self._row(job, now))
             self._add_statements(job, list(job.statements.values()))
             if request:
@@ -106,15 +108,15 @@ class Store:
                 self._db.execute(self._q["insert_request"], values)
             self._event(job, now, "created", why, None)
 
-    def save(self, old: Job, new: Job, now: float, why: str) -> None:
-        """Write a changed job: guarded by the old version and by the transition table.
+    def save(self, step: Step, old: Job, new: Job, now: float, why: str) -> None:
+        """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints.
 
         Raises StaleError (SlotTakenError for a slot in use); then nothing was written.
         """
         phases = [old.phase] if new.phase is old.phase else [p for p in Phase if new.phase in TRANSITIONS[p]]
         values = self._row(new, now) | {"old_version": old.version, "from_phases": json.dumps(phases)}
         added = [s for key, s in new.statements.items() if key not in old.statements]
-        with self._transaction():
+        with self._transaction(step):
             if self._db.execute(self._q["update_job"], values).rowcount != 1:
                 raise StaleError(f"{new.job_id}: {old.phase} (version {old.version}) to {new.phase}: not possible now")
             if new.slot != old.slot:
@@ -153,7 +155,7 @@ class Store:
 
     def note(self, now: float, kind: str, why: str, **more: Any) -> None:
         """Record something that changed no job: a refusal, a start of the coordinator."""
-        with self._transaction():
+        with self._transaction(None):
             self._append({"at": round(now, 3), "kind": kind, "reason": why, **more})
 
     def _append(self, event: dict[str, Any]) -> None:
@@ -161,7 +163,8 @@ class Store:
         self._db.execute(self._q["insert_event"], vars(record))
 
     def _row(self, job: Job, now: float) -> dict[str, Any]:
-        return {f: getattr(job, f) for f in _FIELDS} | {"job_id": job.job_id, "phase": job.phase.value, "now": now}
+        about = {"job_id": job.job_id, "initiator": job.initiator, "priority": job.proposal.priority}
+        return {f: getattr(job, f) for f in _FIELDS} | about | {"phase": job.phase.value, "now": now}
 
     def load(self, job_id: str) -> Job | None:
         """The record of a job, or None."""
@@ -184,8 +187,12 @@ class Store:
         return [r[0] for r in self._all("unfinished_job_ids")]
 
     def waiting(self) -> list[str]:
-        """The oldest jobs that wait for an attempt; more than there are slots, few enough to look at."""
-        return [r[0] for r in self._all("waiting_job_ids", limit=40)]
+        """The first jobs of this party's queue; more than there are slots, few enough to look at."""
+        return [r[0] for r in self._all("waiting_job_ids", me=self._me, limit=40)]
+
+    def ahead_of(self, job: Job, now: float) -> int:
+        """How many jobs of this party's queue come before this one and could ask for an attempt now."""
+        return int(self._all("count_ahead", me=self._me, job_id=job.job_id, now=now)[0][0])
 
     def phase_counts(self) -> dict[str, int]:
         """How many jobs are in each phase."""
@@ -198,7 +205,7 @@ class Store:
     def add_receipts(self, job_id: str, pairs: list[tuple[Key, str]]) -> None:
         """Note that peers hold statements. Losing this only repeats a delivery."""
         rows = [{"job_id": job_id, "attempt": k.attempt, "kind": k.kind, "party": k.party, "peer": p} for k, p in pairs]
-        with self._transaction():
+        with self._transaction(Step.RECEIPT):
             self._db.executemany(self._q["insert_receipt"], rows)
 
     def receipts(self, job_id: str) -> frozenset[tuple[Key, str]]:

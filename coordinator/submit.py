@@ -12,6 +12,7 @@ from typing import Literal
 from coordinator.accept import RefusedError, keep_bundle
 from coordinator.bundle import BundleError, digest, pack, read_job_file, unpack
 from coordinator.context import Context
+from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Phase
 from coordinator.statements import ApprovalBody, CancelBody, Kind, ProposalBody
 from coordinator.store import StaleError, UsedKeyError
@@ -59,13 +60,14 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
         versions=config.versions,
         consortium_digest=config.consortium_digest,
         max_attempts=wanted.max_attempts,
+        priority=wanted.priority,
         created_at=round(now, 3),
-        deadline=round(now + config.limits.proposal_s, 3),
+        deadline=round(now + min(wanted.start_within_s or config.limits.proposal_s, config.limits.proposal_s), 3),
     )
     job_id = new_job_id(wanted.name, now)
     proposal = context.signer.statement(job_id, Draft(Kind.PROPOSAL, 0, body))
     job = Job(job_id, config.party, Phase.PROPOSED, {proposal.key: proposal})
-    context.store.create(job, now, "submitted", (key, request) if key else None)
+    context.store.create(Step.SUBMIT, job, now, "submitted", (key, request) if key else None)
     return job, True
 
 
@@ -104,7 +106,7 @@ def judge(context: Context, job_id: str, verdict: Literal["approve", "deny"], re
             409, f"job {job_id}: the job folder has not arrived from {job.initiator} yet; try again soon"
         )
     body = ApprovalBody(verdict=verdict, proposal_digest=job.signed_proposal.digest(), by="person", reason=reason[:500])
-    return _sign(context, job, Draft(Kind.APPROVAL, 0, body), f"{verdict} by a person")
+    return _sign(context, Step.VERDICT, job, Draft(Kind.APPROVAL, 0, body), f"{verdict} by a person")
 
 
 def cancel(context: Context, job_id: str, reason: str) -> Job:
@@ -115,13 +117,13 @@ def cancel(context: Context, job_id: str, reason: str) -> Job:
     if job.phase.terminal:
         raise RefusedError(409, f"job {job_id} has ended already: {job.phase}")
     draft = Draft(Kind.CANCEL, 0, CancelBody(reason=reason[:500]))
-    return _sign(context, job, draft, f"cancel wanted: {reason}")
+    return _sign(context, Step.CANCEL, job, draft, f"cancel wanted: {reason}")
 
 
-def _sign(context: Context, job: Job, draft: Draft, why: str) -> Job:
+def _sign(context: Context, step: Step, job: Job, draft: Draft, why: str) -> Job:
     new = replace(job.adding(context.signer.statement(job.job_id, draft)), version=job.version + 1)
     try:
-        context.store.save(job, new, time.time(), why)
+        context.store.save(step, job, new, time.time(), why)
     except StaleError as e:  # nothing awaits between load and save, so only a second process could do this
         raise RefusedError(409, f"job {job.job_id} changed meanwhile: {e}") from e
     return new

@@ -15,10 +15,9 @@ from coordinator.actions import Commit
 from coordinator.context import Context
 from coordinator.decide import decide, evolve
 from coordinator.doing import BUNDLE, Doer
-from coordinator.failpoints import failpoint
 from coordinator.launcher import submission_id
 from coordinator.metrics import Metrics
-from coordinator.model import Driver, Job, Observed, Phase, Timing
+from coordinator.model import Driver, Job, Observed, Phase, Silence, Timing
 from coordinator.store import StaleError
 
 log = structlog.get_logger()
@@ -111,13 +110,14 @@ class Worker:
     def _commit(self, job: Job, step: Commit) -> None:
         new = evolve(job, step, lambda draft: self._c.signer.statement(job.job_id, draft))
         try:
-            self._c.store.save(job, new, time.time(), step.reason)
+            self._c.store.save(step.step, job, new, time.time(), step.reason)
         except StaleError as e:
             log.info("record changed meanwhile", job_id=job.job_id, detail=str(e))
             return
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
         self._metrics.moved(job, new)
-        failpoint(f"phase-{new.phase}")
+        if job.slot is not None and new.slot is None:
+            self._c.ways.release(job.job_id)
         if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):
             for waiting in self._c.store.waiting():
                 self.enqueue(waiting)
@@ -128,17 +128,19 @@ class Worker:
         looked_at = Driver("absent")
         if job.phase in _WATCHED or not job.driver_gone:
             looked_at = await self._driver(job)
-        offset = 0.0 if job.leads else getattr(c.peers.state[job.initiator].best, "offset_s", 0.0)
         receipts = c.store.receipts(job.job_id)
         return Observed(
             now=now,
             timing=self._timing,
             driver=looked_at,
             checks=c.checks.get(job.job_id),
-            free_slot=c.free_slot(asking=job.phase is Phase.APPROVED),
+            ways=c.ways_proved.get(job.job_id),
+            told=looked_at.state != "absent" and driver.go_file(c, job).exists(),
+            free_slot=c.free_slot(asking=job if job.phase is Phase.APPROVED and job.leads else None),
             silent=self._silent(job, mono) if job.phase in (Phase.STARTING, Phase.RUNNING) else {},
             ray_silent_s=mono - c.ray_failing_since if c.ray_failing_since else 0.0,
-            initiator_offset=offset,
+            initiator_offset=0.0 if job.leads else c.peers.offset_s(job.initiator),
+            slowest_s=max((c.peers.state[p].delay_s for p in job.others), default=0.0),
             bundle_ready=c.bundle_path(job.proposal.program_digest).exists(),
             policy=policy.judge(c.config, job),
             receipts=receipts,
@@ -154,14 +156,15 @@ class Worker:
             return Driver("failed", why, "launch-refused")
         return await driver.observe(self._c, job)
 
-    def _silent(self, job: Job, mono: float) -> dict[str, float]:
-        """Seconds since each peer showed this attempt alive or answered us, whichever is longer ago."""
+    def _silent(self, job: Job, mono: float) -> dict[str, Silence]:
+        """Since when each peer has not shown this attempt alive or has not answered us, whichever is longer ago."""
         since = self._c.watched_since.setdefault((job.job_id, job.attempt), mono)
         found = {}
         for peer in job.others:
             state = self._c.peers.state[peer]
             shown = max(state.alive.get((job.job_id, job.attempt), since), since)
-            found[peer] = mono - min(shown, max(state.reached or since, since))
+            seconds = mono - min(shown, max(state.reached or since, since))
+            found[peer] = Silence(seconds, state.account(peer, mono, self._c.config.timeouts.peer_lost_after_s))
         return found
 
     def _wake(self, job_id: str, at: float) -> None:

@@ -10,12 +10,15 @@ from coordinator.statements import (
     ApprovalBody,
     CancelBody,
     DecisionBody,
+    GoBody,
     Kind,
     OutcomeBody,
     PrepareBody,
     PromiseBody,
     ProposalBody,
+    ReadyBody,
     Statement,
+    job_name,
 )
 
 NOW = 1_000_000.0
@@ -56,8 +59,9 @@ def approval(party: str, verdict: str = "approve", **fields: Any) -> Statement:
     return sign(party, Draft(Kind.APPROVAL, 0, body))
 
 
-def prepare(attempt: int = 1) -> Statement:
-    return sign("alice", Draft(Kind.PREPARE, attempt, PrepareBody(promise_s=10)))
+def prepare(attempt: int = 1, **fields: Any) -> Statement:
+    body = {"promise_s": 10, "job_name": job_name(JOB_ID, attempt)} | fields
+    return sign("alice", Draft(Kind.PREPARE, attempt, PrepareBody.model_validate(body)))
 
 
 def promise(party: str, attempt: int = 1, **fields: Any) -> Statement:
@@ -70,13 +74,21 @@ def refusal(party: str, code: str = "versions", attempt: int = 1) -> Statement:
 
 
 def start(attempt: int = 1, **fields: Any) -> Statement:
-    body = {"verdict": "start", "start_at": NOW + 5, "slots": {"alice": 0, "bob": 0}, "starts": attempt} | fields
+    body = {"verdict": "start", "decided_at": NOW, "slots": {"alice": 0, "bob": 0}, "starts": attempt} | fields
     return sign("alice", Draft(Kind.DECISION, attempt, DecisionBody.model_validate(body)))
 
 
 def abort(attempt: int = 1, **fields: Any) -> Statement:
     body = {"verdict": "abort", "code": "busy", "reason": "as the test says"} | fields
     return sign("alice", Draft(Kind.DECISION, attempt, DecisionBody.model_validate(body)))
+
+
+def ready(party: str, attempt: int = 1) -> Statement:
+    return sign(party, Draft(Kind.READY, attempt, ReadyBody(at=NOW)))
+
+
+def go(attempt: int = 1, start_at: float = NOW) -> Statement:
+    return sign("alice", Draft(Kind.GO, attempt, GoBody(start_at=start_at)))
 
 
 def outcome(party: str, status: str = "succeeded", attempt: int = 1, **fields: Any) -> Statement:
@@ -100,5 +112,5 @@ def job(me: str, phase: Phase, *statements: Statement, about: Statement | None =
 
 
 def seen(**fields: Any) -> Observed:
-    """Nothing unusual in sight."""
+    """Nothing unusual in sight: no driver, every way of the data gone."""
     return Observed(**({"now": NOW, "timing": TIMING, "due": frozenset({"alice", "bob", "carol"})} | fields))

@@ -41,21 +41,29 @@ MAIN = """
 import json, os, sys, time
 s = json.load(open(os.environ["CONSORTIUM_SESSION"]))
 out, p = s["output_dir"], s["parameters"]
-while (left := s["start_at"] - time.time()) > 0:
-    time.sleep(min(left, 0.005) if left < 0.02 else left - 0.01)
-entered = time.time()
-json.dump({"sf_init_entered_at": entered}, open(out + "/session.json", "w"))
+def keep(name, value):
+    json.dump(value, open(out + "/." + name, "w"))
+    os.replace(out + "/." + name, out + "/" + name)
+time.sleep(p.get("load_seconds", {}).get(s["party"], 0))
+times = {"ready_at": time.time()}
+keep("session.json", times)
+while not os.path.exists(s["go_file"]):
+    time.sleep(0.005)
+start_at = json.load(open(s["go_file"]))["start_at"]
+while (left := start_at - time.time()) > 0:
+    time.sleep(left - 0.005 if left > 0.01 else 0)
+keep("session.json", times | {"start_at": start_at, "sf_init_entered_at": time.time()})
 print("driver of", s["party"], "attempt", s["attempt"], flush=True)
 open(out + "/ran", "w").write(str(os.getpid()))
 time.sleep(p.get("seconds", {}).get(s["party"], 0) if isinstance(p.get("seconds"), dict) else p.get("seconds", 0))
 fails = p.get("fails", {}).get(s["party"])
 if fails == "error":
-    json.dump({"error": "ValueError: as asked"}, open(out + "/error.json", "w")); sys.exit(1)
+    keep("error.json", {"error": "ValueError: as asked"}); sys.exit(1)
 if fails == "crash" or (fails == "crash-once" and s["attempt"] == 1):
     os._exit(9)
 if fails == "no-result":
     sys.exit(0)
-json.dump({"party": s["party"], "peers": s["fed"]["peers"]}, open(out + "/result.json", "w"))
+keep("result.json", {"party": s["party"], "peers": s["fed"]["peers"]})
 """
 
 
@@ -256,8 +264,7 @@ class Rig:
                 p: {
                     "url": f"http://127.0.0.1:{self.gateway_port}/{party}/{p}",
                     "signing_key": self.public(p),
-                    "fed": {k: f"{party}-gateway:21{self.parties.index(p)}0{k}" for k in slots},
-                    "spu": {k: f"{party}-gateway:22{self.parties.index(p)}0{k}" for k in slots},
+                    **{s: {k: self.way(p, s, k) for k in slots} for s in ("fed", "spu")},
                 }
                 for p in self.parties
                 if p != party
@@ -280,7 +287,7 @@ class Rig:
                 "heartbeat_s": 0.2,
                 "peer_lost_after_s": 2,
                 "promise_s": 5,
-                "start_lead_s": 0.6,
+                "start_lead_s": 0.1,
                 "start_window_s": 5,
                 "job_s": 60,
                 "shutdown_s": 5,
@@ -291,6 +298,10 @@ class Rig:
             "limits": {"proposal_s": 600},
             "policy": {"approve": "all"},
         }
+
+    def way(self, party: str, service: str, slot: str) -> str:
+        """Where the others reach a service of a party; the gateways that lie between do not matter here."""
+        return f"127.0.0.1:{self.own[party][service][slot].rpartition(':')[2]}"
 
     async def _serve(self, app: Starlette, port: int) -> None:
         server = uvicorn.Server(

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from builders import JOB_ID, NOW, proposal, sign
 
-from coordinator.actions import AskDecision, Commit, Deliver, Launch, RunChecks, StopDriver
+from coordinator.actions import AskDecision, Commit, Deliver, Launch, ProveWays, RunChecks, StopDriver, TellGo
 from coordinator.decide import decide, evolve
-from coordinator.model import TRANSITIONS, Checks, Draft, Driver, Job, Observed, Phase, Timing
+from coordinator.model import TRANSITIONS, Checks, Draft, Driver, Job, Observed, Phase, Silence, Timing
 from coordinator.statements import ApprovalBody, CancelBody, Key, Kind, PromiseBody, Statement
 
 TIMING = Timing(
-    promise_s=8, start_lead_s=2, start_window_s=6, peer_lost_after_s=4, job_s=40, retry_s=1, prepare_rounds=3
+    promise_s=8, start_lead_s=0.5, start_window_s=6, peer_lost_after_s=4, job_s=40, retry_s=1, prepare_rounds=3
 )
 NAMES = ("alice", "bob", "carol", "dave")
 DEADLINE_S = 150.0
@@ -35,6 +35,9 @@ class Party:
     skew: float
     job: Job | None = None
     checks: Checks | None = None
+    ways: Checks | None = None
+    told: dict[int, float] = field(default_factory=dict)  # attempt -> agreed moment, true time; a file beside Ray
+    loaded: set[int] = field(default_factory=set)  # attempts whose driver waits for go
     receipts: set[tuple[Key, str]] = field(default_factory=set)
     drivers: dict[int, str] = field(default_factory=dict)  # attempt -> state, in Ray's hands
     launched: list[int] = field(default_factory=list)
@@ -199,7 +202,7 @@ class World:
         if self.random.random() >= self.crashes:
             return False
         party.down_until = self.now + self.random.choice((0.1, 1, 6, 12))
-        party.checks, party.heard = None, {}
+        party.checks, party.ways, party.heard = None, None, {}
         self.say(f"{party.name} crashes")
         return True
 
@@ -213,15 +216,21 @@ class World:
             shows = same and there.job and there.job.phase in (Phase.STARTING, Phase.RUNNING)
             if shows and self._reachable(other, party.name) and self._reachable(party.name, other):
                 party.heard[other] = self.now
-            silent[other] = self.now - party.heard.setdefault(other, self.now)
+            silent[other] = Silence(self.now - party.heard.setdefault(other, self.now))
         running = job.phase in (Phase.STARTING, Phase.RUNNING)
         if not running:
             party.heard, silent = {}, {}
         return Observed(
             now=now,
             timing=TIMING,
-            driver=Driver(party.drivers.get(job.attempt, "absent"), retryable=True),  # type: ignore[arg-type]
+            driver=Driver(
+                party.drivers.get(job.attempt, "absent"),  # type: ignore[arg-type]
+                retryable=True,
+                ready=job.attempt in party.loaded,
+            ),
             checks=party.checks,
+            ways=party.ways,
+            told=job.attempt in party.told,
             free_slot=None if party.busy else 0,
             silent=silent,
             initiator_offset=self.parties[job.initiator].skew - party.skew,
@@ -237,7 +246,16 @@ class World:
             case RunChecks(attempt):
                 wrong = self.random.random()
                 party.checks = Checks(attempt, "versions" if wrong < 0.01 else "busy" if wrong < 0.05 else "", "x")
-            case Launch(attempt, _, _):
+            case ProveWays(attempt, _):
+                if party.ways is None or party.ways.attempt != attempt:
+                    wrong = self.random.random() < 0.01
+                    party.ways = Checks(attempt, "way" if wrong else "", "the way to a peer does not lead there")
+            case TellGo(attempt, start_at):
+                if attempt in party.told:
+                    raise Broken(self._story(f"{party.name} tells go of attempt {attempt} twice"))
+                party.told[attempt] = start_at - party.skew
+                self.say(f"{party.name} tells go of #{attempt}")
+            case Launch(attempt, _):
                 if attempt in party.drivers:
                     raise Broken(self._story(f"{party.name} launches attempt {attempt} twice"))
                 party.drivers[attempt] = "live"
@@ -273,13 +291,16 @@ class World:
 
     def _drivers(self, party: Party) -> None:
         for attempt, state in party.drivers.items():
-            if state == "live" and self.random.random() < 0.02:
-                failed = self.fails and self.random.random() < 0.5
+            if state == "live" and attempt not in party.loaded and self.random.random() < 0.3:
+                party.loaded.add(attempt)
+            begun = attempt in party.told and attempt in party.loaded and party.told[attempt] <= self.now
+            if state == "live" and self.random.random() < (0.04 if begun else 0.001):
+                failed = not begun or (self.fails and self.random.random() < 0.5)
                 party.drivers[attempt] = "failed" if failed else "succeeded"
                 self.say(f"{party.name}: driver #{attempt} {party.drivers[attempt]}")
 
     def _check(self) -> None:
-        """Invariants I1 to I4 of docs/protocol.md, after every step."""
+        """Invariants I1 to I5 and I8 of docs/protocol.md, after every step."""
         known = [p for p in self.parties.values() if p.job]
         launched = {n for p in known for n in p.launched}
         for n in launched:
@@ -298,6 +319,13 @@ class World:
                     raise Broken(self._story(f"I1: attempt {n} was launched, {p.name} aborted or refused it"))
             if len(p.launched) != len(set(p.launched)):
                 raise Broken(self._story(f"I3: {p.name} launched {p.launched}"))
+            for n in p.told:
+                unready = [q.name for q in self.parties.values() if Key(n, Kind.READY, q.name) not in q.signed]
+                if unready:
+                    raise Broken(self._story(f"I8: {p.name} was told go of attempt {n}, {unready} are not ready"))
+                ends = p.told[n], *(q.told[n] for q in self.parties.values() if n in q.told)
+                if max(ends) - min(ends) > 1e-6:
+                    raise Broken(self._story(f"I8: the agreed moments of attempt {n} differ: {ends}"))
         ended = {p.job.phase is Phase.SUCCEEDED for p in known if p.job and p.job.phase.terminal}
         if len(ended) > 1:
             raise Broken(self._story("I5: succeeded at one party, not at another"))

@@ -15,6 +15,7 @@ from simulation import Broken, World
 
 from coordinator import attempt, before_start, decide
 from coordinator.actions import Commit
+from coordinator.failpoints import Step
 from coordinator.model import Job, Observed, Phase
 from coordinator.statements import Kind
 
@@ -56,7 +57,7 @@ def _hasty(job: Job, seen: Observed) -> Commit | None:
 def _vain(job: Job, seen: Observed) -> Commit | None:
     """Calls it a success on its own signature."""
     if job.driver_gone and job.outcomes(job.attempt)[job.me].status == "succeeded":
-        return Commit("done here", phase=Phase.SUCCEEDED, changes={"settled": True})
+        return Commit(Step.END, "done here", phase=Phase.SUCCEEDED, changes={"settled": True})
     return attempt.ending(job, seen)
 
 

@@ -14,25 +14,42 @@ from builders import (
     abort,
     approval,
     cancel,
+    go,
     job,
     outcome,
     prepare,
     promise,
     proposal,
+    ready,
     refusal,
     seen,
     start,
 )
 
-from coordinator.actions import AskDecision, Commit, Deliver, Launch, RunChecks, SendBundle, StopDriver, Wake
+from coordinator.actions import (
+    AskDecision,
+    AwaitReady,
+    Commit,
+    Deliver,
+    Launch,
+    ProveWays,
+    RunChecks,
+    SendBundle,
+    StopDriver,
+    TellGo,
+    Wake,
+)
 from coordinator.decide import decide, next_step
-from coordinator.model import TRANSITIONS, Checks, Driver, Job, Phase
+from coordinator.effects import wanted
+from coordinator.model import TRANSITIONS, Checks, Driver, Job, Phase, Silence
 from coordinator.statements import ApprovalBody, Kind
 
 P = Phase
 YES = ApprovalBody(verdict="approve", proposal_digest="a" * 64, by="policy")
 RUN: dict[str, Any] = {"attempt": 1, "slot": 0, "starts": 1, "driver_gone": False}
 OK = Checks(1)
+LOADED: dict[str, Any] = {"driver": Driver("live", ready=True), "ways": Checks(1)}
+BOTH_READY = (ready("alice"), ready("bob"))
 LATE = NOW + 2000
 ENDED: dict[str, Any] = {"attempt": 1, "starts": 1, "ended_at": NOW}
 TWICE = proposal(max_attempts=2)
@@ -72,6 +89,12 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         (P.APPROVED, Kind.PROMISE, "no Ray"),
     ),
     ("refuses: cancelled", job("bob", P.PREPARING, cancel("bob"), attempt=1), {}, (P.APPROVED, Kind.PROMISE, "cancel")),
+    (
+        "refuses: another name of the job",
+        job("bob", P.PREPARING, prepare(job_name="probe-7"), attempt=1),
+        {"checks": OK},
+        (P.APPROVED, Kind.PROMISE, "alice calls it probe-7, bob 20261124-probe-abcdef-1"),
+    ),
     (
         "initiator's own refusal keeps it in place",
         job("alice", P.PREPARING, prepare(), attempt=1, prepared_at=NOW),
@@ -158,7 +181,7 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
     (
         "too late to start",
         job("bob", P.STARTING, start(), **RUN),
-        {"now": NOW + 26},
+        {"now": NOW + 21},
         (P.ENDING, Kind.OUTCOME, "too late"),
     ),
     (
@@ -173,9 +196,59 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         {},
         (P.ENDING, Kind.OUTCOME, "cancelled by alice"),
     ),
+    ("loading", job("bob", P.RUNNING, start(), **RUN), {"driver": Driver("live"), "ways": Checks(1)}, None),
+    ("ways not proved yet", job("bob", P.RUNNING, start(), **RUN), {"driver": Driver("live", ready=True)}, None),
+    ("ready", job("bob", P.RUNNING, start(), **RUN), LOADED, (None, Kind.READY, "ready")),
+    ("ready once", job("bob", P.RUNNING, start(), ready("bob"), **RUN), LOADED, None),
+    ("go only with every ready", job("alice", P.RUNNING, start(), ready("alice"), **RUN), LOADED, None),
+    ("go", job("alice", P.RUNNING, start(), *BOTH_READY, **RUN), LOADED, (None, Kind.GO, "go")),
+    ("go is the initiator's", job("bob", P.RUNNING, start(), *BOTH_READY, **RUN), LOADED, None),
+    ("go once", job("alice", P.RUNNING, start(), *BOTH_READY, go(), **RUN), LOADED, None),
+    (
+        "no go after a cancel",
+        job("alice", P.RUNNING, start(), *BOTH_READY, cancel("bob"), **RUN),
+        LOADED,
+        (P.ENDING, Kind.OUTCOME, "cancelled by bob"),
+    ),
+    (
+        "a way of the data does not lead to the peer",
+        job("bob", P.RUNNING, start(), **RUN),
+        LOADED | {"ways": Checks(1, "way", "expected 'x', found 'HTTP/1.0 404'")},
+        (P.ENDING, Kind.OUTCOME, "found 'HTTP/1.0 404'"),
+    ),
+    (
+        "old ways do not count",
+        job("bob", P.RUNNING, start(), **RUN),
+        LOADED | {"ways": Checks(2, "way", "x")},
+        None,
+    ),
+    (
+        "a party that is not ready in time",
+        job("alice", P.RUNNING, start(), ready("alice"), **RUN),
+        LOADED | {"now": NOW + 21},
+        (P.ENDING, Kind.OUTCOME, "bob not ready 21 s after"),
+    ),
+    (
+        "no go in time",
+        job("bob", P.RUNNING, start(), ready("bob"), **RUN),
+        LOADED | {"now": NOW + 21},
+        (P.ENDING, Kind.OUTCOME, "alice without go 21 s after"),
+    ),
+    (
+        "go came too late",
+        job("bob", P.RUNNING, start(), go(), **RUN),
+        LOADED | {"now": NOW + 21},
+        (P.ENDING, Kind.OUTCOME, "go came too late"),
+    ),
+    (
+        "a program that does not wait",
+        job("bob", P.RUNNING, start(), **RUN),
+        {"driver": Driver("succeeded", result_digest="d" * 64)},
+        (P.ENDING, Kind.OUTCOME, "before the agreed start"),
+    ),
     (
         "done",
-        job("bob", P.RUNNING, start(), **RUN),
+        job("bob", P.RUNNING, start(), go(), **RUN),
         {"driver": Driver("succeeded", result_digest="d" * 64)},
         (P.ENDING, Kind.OUTCOME, "succeeded"),
     ),
@@ -189,13 +262,13 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
     (
         "peer lost",
         job("bob", P.RUNNING, start(), **RUN),
-        {"driver": Driver("live"), "silent": {"alice": 3.5}},
-        (P.ENDING, Kind.OUTCOME, "alice is lost"),
+        {"driver": Driver("live"), "silent": {"alice": Silence(3.5, "its gateway is down")}},
+        (P.ENDING, Kind.OUTCOME, "alice is lost: no sign of this attempt from it for 3.5 s (limit 3): its gateway"),
     ),
     (
         "a peer that has signed may be silent",
         job("bob", P.RUNNING, start(), outcome("alice"), **RUN),
-        {"driver": Driver("live"), "silent": {"alice": 99}},
+        {"driver": Driver("live"), "silent": {"alice": Silence(99)}},
         None,
     ),
     (
@@ -212,8 +285,8 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
     ),
     (
         "ran too long",
-        job("bob", P.RUNNING, start(), **RUN),
-        {"driver": Driver("live"), "now": NOW + 106},
+        job("bob", P.RUNNING, start(), go(), **RUN),
+        {"driver": Driver("live"), "told": True, "now": NOW + 101},
         (P.ENDING, Kind.OUTCOME, "longer than"),
     ),
     ("driver must go first", job("bob", P.ENDING, outcome("bob"), **RUN), {"driver": Driver("live")}, None),
@@ -303,12 +376,15 @@ def test_two_contradicting_statements_end_in_diverged(phase: Phase) -> None:
 
 EFFECTS = [
     ("checks", job("bob", P.PREPARING, prepare(), attempt=1), {}, RunChecks(1)),
-    ("launch", job("bob", P.STARTING, start(), **RUN), {}, Launch(1, 0, NOW + 5)),
+    ("launch", job("bob", P.STARTING, start(), **RUN), {}, Launch(1, 0)),
+    ("prove the ways meanwhile", job("bob", P.STARTING, start(), **RUN), {}, ProveWays(1, 0)),
+    ("wait for the program to load", job("bob", P.RUNNING, start(), **RUN), {"driver": Driver("live")}, AwaitReady(1)),
+    ("tell go", job("bob", P.RUNNING, start(), go(), **RUN), LOADED, TellGo(1, NOW)),
     (
-        "launch on the initiator's clock",
-        job("bob", P.STARTING, start(), **RUN),
-        {"initiator_offset": 2.0},
-        Launch(1, 0, NOW + 3),
+        "go on the initiator's clock",
+        job("bob", P.RUNNING, start(), go(), **RUN),
+        LOADED | {"initiator_offset": 2.0},
+        TellGo(1, NOW - 2),
     ),
     ("stop", job("bob", P.ENDING, outcome("bob"), **RUN), {"driver": Driver("live")}, StopDriver(1)),
     (
@@ -341,6 +417,45 @@ def test_effect(record: Job, sight: dict[str, Any], expected: object) -> None:
 def test_no_second_driver_while_one_may_exist(state: Any) -> None:
     found = decide(job("bob", P.STARTING, start(), **RUN), seen(driver=Driver(state)))
     assert not any(isinstance(a, Launch) for a in found)
+
+
+@pytest.mark.parametrize(
+    ("sight", "statements"),
+    [
+        ({"told": True}, (go(),)),
+        ({"initiator_offset": None}, (go(),)),  # not before the clock was measured
+        ({}, ()),
+    ],
+)
+def test_go_is_told_once_and_on_a_known_clock(sight: dict[str, Any], statements: tuple[Any, ...]) -> None:
+    found = decide(job("bob", P.RUNNING, start(), ready("bob"), *statements, **RUN), seen(**LOADED | sight))
+    assert not any(isinstance(a, TellGo) for a in found)
+
+
+def test_go_leaves_the_slowest_peer_time_to_hear_of_it() -> None:
+    step = next_step(job("alice", P.RUNNING, start(), *BOTH_READY, **RUN), seen(**LOADED, slowest_s=0.5))
+    assert step is not None
+    assert step.drafts[0].body.start_at == NOW + 5 + 2  # type: ignore[union-attr]
+
+
+RECEIVERS = [
+    ("a policy's yes goes to the initiator", "bob", approval("bob", by="policy"), {"alice"}),
+    ("a person's yes goes to all", "bob", approval("bob", by="person"), {"alice", "carol"}),
+    ("a no goes to all", "bob", approval("bob", "deny", by="policy"), {"alice", "carol"}),
+    ("another's yes stays", "bob", approval("carol"), set()),
+    ("the initiator brings each yes to the others", "alice", approval("bob", by="policy"), {"carol"}),
+    ("a promise goes to the initiator", "bob", promise("bob"), {"alice"}),
+    ("ready goes to the initiator", "bob", ready("bob"), {"alice"}),
+    ("go is passed on by everyone", "bob", go(), {"carol"}),
+    ("an outcome is passed on by everyone", "bob", outcome("carol"), {"alice"}),
+]
+
+
+@pytest.mark.parametrize(("me", "statement", "peers"), [r[1:] for r in RECEIVERS], ids=[r[0] for r in RECEIVERS])
+def test_who_is_brought_what(me: str, statement: Any, peers: set[str]) -> None:
+    three = proposal(parties=("alice", "bob", "carol"))
+    record = job(me, P.APPROVED, statement, about=three)
+    assert {peer for key, peer in wanted(record) if key == statement.key} == peers
 
 
 def test_a_peer_that_is_not_due_gets_nothing() -> None:
