@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
+from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.context import Context
@@ -86,6 +87,7 @@ class Coordinator:
     async def start(self) -> None:
         """Listen, go on with every unfinished job. Raises OSError when a port is in use."""
         config = self.context.config
+        failpoints.party.set(config.party)  # for every task begun here
         sockets = [_listen(config.bind, port) for port in (config.ports.operator, config.ports.peer)]
         self.ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
         for app, listening in zip((self.operator_app(), self.peer_app()), sockets, strict=True):
@@ -109,6 +111,7 @@ class Coordinator:
         for server in self._servers:
             server.should_exit = True
         await self.worker.close()
+        self.context.ways.release_all()
         for task in self._tasks[len(self._servers) :]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -32,7 +32,7 @@ async def launch(context: Context, job: Job, slot: int) -> None:
         for parent in reversed(Path(name).parents[:-1]):
             _make(program / parent)
         _write(program / name, content)
-    session = session_document(context, job, slot, folder)
+    session = session_document(context, job, slot)
     _write(folder / "session.json", json.dumps(session, indent=2).encode())
     await context.launcher.submit(
         Submission(
@@ -62,7 +62,7 @@ async def await_ready(context: Context, job: Job, limit_s: float) -> None:
         await asyncio.sleep(_READY_POLL_S)
 
 
-def session_document(context: Context, job: Job, slot: int, folder: Path) -> dict[str, Any]:
+def session_document(context: Context, job: Job, slot: int) -> dict[str, Any]:
     """What the driver is told; `coordinator.session.Settings` reads it."""
     config, proposal = context.config, job.proposal
     decision = job.decision(job.attempt)
@@ -88,7 +88,7 @@ def session_document(context: Context, job: Job, slot: int, folder: Path) -> dic
             party: {n: str(config.datasets[n]) if party == config.party else None for n in names}
             for party, names in proposal.datasets.items()
         },
-        "output_dir": str(folder / "output"),
+        "output_dir": str(context.attempt_dir(job.job_id, job.attempt) / "output"),
         "timeouts": {
             "cross_silo_comm_options": config.timeouts.cross_silo_comm_options,
             "link_desc": config.timeouts.spu_link_desc,

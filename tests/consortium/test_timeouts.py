@@ -52,7 +52,7 @@ def test_table_and_model_name_the_same_timeouts_and_the_unit_is_the_name_s_end()
     [
         ("heartbeat_s", 5, "heartbeat_s"),
         ("start_lead_s", 61, "start_lead_s ≤"),
-        ("promise_s", 20, "promise_s"),
+        ("promise_s", 10, "promise_s"),
         ("peer_request_s", 2, "gateway_connect_s <"),
         ("peer_request_s", 11, "peer_request_s <"),
         ("gateway_request_s", 15, "peer_transfer_s"),

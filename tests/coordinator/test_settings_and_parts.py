@@ -75,8 +75,9 @@ def test_clock_offset_is_taken_from_the_shortest_way() -> None:
     assert abs(slow.offset_s - 5) <= slow.delay_s / 2 + 1e-9
     state = PeerState(0.0)
     assert state.best is None
-    state.samples.extend([slow, Sample(5.0, 0.01), Sample(5.3, 0.7)])
-    assert state.best == Sample(5.0, 0.01)
+    now = slow.at
+    state.samples.extend([slow, Sample(5.0, 0.01, now), Sample(5.3, 0.7, now), Sample(9.0, 0.001, now - 500)])
+    assert state.best == Sample(5.0, 0.01, now)  # a clock may have been set since the oldest
 
 
 def test_a_peer_counts_as_lost_when_either_direction_fails() -> None:
@@ -246,8 +247,9 @@ def test_the_driver_reads_what_the_coordinator_writes(tmp_path: Path) -> None:
     rig = Rig(tmp_path, ["alice", "bob"])
     context = open_context(rig.config_path("bob"))
     record = job("bob", Phase.STARTING, *PROMISED, start(), attempt=1, slot=0)
-    document = session_document(context, record, 0, 5.0, tmp_path / "output")
+    document = session_document(context, record, 0)
     (tmp_path / "session.json").write_text(json.dumps(document))
     settings = load_session(tmp_path / "session.json")
-    assert (settings.party, settings.start_at, settings.job_name) == ("bob", 5.0, "20261124-probe-abcdef-1")
-    assert settings.fed.peers == {"alice": "bob-gateway:21000"}
+    assert (settings.party, settings.job_name) == ("bob", "20261124-probe-abcdef-1")
+    assert settings.go_file == str(context.attempt_dir(record.job_id, 1) / "go.json")
+    assert settings.fed.peers == {"alice": rig.way("alice", "fed", "0")}

@@ -12,6 +12,7 @@ from builders import JOB_ID, NOW, job, outcome, proposal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.audit import Record, parse_lines, verify
+from coordinator.failpoints import Step
 from coordinator.model import TRANSITIONS, Draft, Phase
 from coordinator.offline import backup, read_records
 from coordinator.signing import Signer, SigningError, Verifier
@@ -25,7 +26,7 @@ VERIFIER = Verifier("demo", {"bob": SIGNER.public})
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "coordinator.db", SIGNER, "bob")
-    made.create(job("bob", Phase.PROPOSED), NOW, "test", ("key", "digest"))
+    made.create(Step.SUBMIT, job("bob", Phase.PROPOSED), NOW, "test", ("key", "digest"))
     return made
 
 
@@ -35,7 +36,7 @@ def test_what_is_saved_is_loaded(store: Store) -> None:
     assert old.proposal == proposal().body
     new = replace(old, phase=Phase.APPROVED, slot=1, retry_at=3.5, reason="because", version=1)
     new = new.adding(outcome("alice"), outcome("alice", "failed"))
-    store.save(old, new, NOW, "test")
+    store.save(Step.END, old, new, NOW, "test")
     assert store.load(JOB_ID) == new
     assert store.used_slots() == {1: JOB_ID}
     assert store.phase_counts() == {"approved": 1}
@@ -49,20 +50,20 @@ def test_only_drawn_transitions_are_possible(store: Store, phase: Phase) -> None
     assert old is not None
     new = replace(old, phase=phase, version=1)
     if phase in TRANSITIONS[Phase.PROPOSED] or phase is Phase.PROPOSED:
-        store.save(old, new, NOW, "test")
+        store.save(Step.END, old, new, NOW, "test")
     else:
         with pytest.raises(StaleError, match=f"proposed .* to {phase}"):
-            store.save(old, new, NOW, "test")
+            store.save(Step.END, old, new, NOW, "test")
         assert store.load(JOB_ID) == old
 
 
 def test_a_change_of_an_old_version_is_refused_whole(store: Store) -> None:
     old = store.load(JOB_ID)
     assert old is not None
-    store.save(old, replace(old, version=1), NOW, "first")
+    store.save(Step.END, old, replace(old, version=1), NOW, "first")
     head = store.head()
     with pytest.raises(StaleError):
-        store.save(old, replace(old, version=1).adding(outcome("bob")), NOW, "second")
+        store.save(Step.END, old, replace(old, version=1).adding(outcome("bob")), NOW, "second")
     assert store.head() == head
     assert not store.load(JOB_ID).outcomes(1)  # type: ignore[union-attr]
 
@@ -70,11 +71,12 @@ def test_a_change_of_an_old_version_is_refused_whole(store: Store) -> None:
 def test_a_slot_has_one_holder(store: Store) -> None:
     old = store.load(JOB_ID)
     assert old is not None
-    store.save(old, replace(old, slot=0, version=1), NOW, "first")
-    other = replace(old, job_id="20261124-other-aaaaaa", statements={})
-    store.create(other, NOW, "test")
+    store.save(Step.END, old, replace(old, slot=0, version=1), NOW, "first")
+    about = proposal().model_copy(update={"job_id": "20261124-other-aaaaaa"})
+    other = replace(old, job_id=about.job_id, statements={about.key: about})
+    store.create(Step.SUBMIT, other, NOW, "test")
     with pytest.raises(SlotTakenError, match="slot 0"):
-        store.save(other, replace(other, slot=0, version=1), NOW, "second")
+        store.save(Step.END, other, replace(other, slot=0, version=1), NOW, "second")
 
 
 def test_idempotency_keys(store: Store) -> None:

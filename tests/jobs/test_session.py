@@ -35,8 +35,9 @@ def document(**changes: Any) -> dict[str, Any]:
             "init_s": 60,
             "shutdown_s": 15,
             "job_s": 600,
+            "go_s": 60,
         },
-        "start_at": 0,
+        "go_file": "",
         "parameters": {"key": "id"},
     } | changes
 
@@ -168,12 +169,30 @@ GOOD = "def init(**options): pass\ndef shutdown(): pass\n"
 
 def test_a_good_program_leaves_result_times_and_code_0(tmp_path: Path) -> None:
     start_at = time.time() + 1.5
-    done = run_program(tmp_path, GOOD, "s.result({'n': 3})", start_at=start_at)
+    (tmp_path / "go.json").write_text(json.dumps({"start_at": start_at}))
+    done = run_program(tmp_path, GOOD, "s.result({'n': 3})", go_file=str(tmp_path / "go.json"))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/result.json").read_text()) == {"n": 3}
     times = json.loads((tmp_path / "out/session.json").read_text())
     assert times["shutdown"] == "clean"
-    assert times["imports_done_at"] < start_at <= times["sf_init_entered_at"] < start_at + 0.2
+    assert times["imports_done_at"] <= times["ready_at"] < start_at <= times["sf_init_entered_at"] < start_at + 0.2
+
+
+def test_a_driver_says_that_it_has_loaded_and_does_not_begin_before_go(tmp_path: Path) -> None:
+    timeouts = document()["timeouts"] | {"go_s": 0.3}
+    done = run_program(tmp_path, GOOD, "s.result(1)", go_file=str(tmp_path / "none.json"), timeouts=timeouts)
+    assert done.returncode == 1
+    assert "no go within go_s = 0.3" in json.loads((tmp_path / "out/error.json").read_text())["error"]
+    times = json.loads((tmp_path / "out/session.json").read_text())
+    assert "ready_at" in times
+    assert "sf_init_entered_at" not in times
+
+
+def test_a_go_that_cannot_be_read_is_no_go(tmp_path: Path) -> None:
+    (tmp_path / "go.json").write_text("{}")
+    done = run_program(tmp_path, GOOD, "s.result(1)", go_file=str(tmp_path / "go.json"))
+    assert done.returncode == 1
+    assert "go.json" in json.loads((tmp_path / "out/error.json").read_text())["error"]
 
 
 def test_a_failing_program_names_its_error_and_does_not_wait_for_peers(tmp_path: Path) -> None:
