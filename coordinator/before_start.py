@@ -16,6 +16,9 @@ from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody, job_name
 
 _RETRIED_REFUSALS = frozenset({"busy", "absent"})
+"""Asked again until the job's deadline: the party lives and may have room later."""
+_RETRIED_ROUNDS = frozenset({"no-promise", "unreachable"})
+"""Asked again for `prepare_rounds` rounds: a party may just be restarting."""
 
 
 def proposed(job: Job, seen: Observed) -> Commit | None:
@@ -112,7 +115,8 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
         return _abort(job, seen, n, *why)
     for party, promise in sorted(promises.items()):
         if promise.verdict == "refuse":
-            final = None if promise.code in _RETRIED_REFUSALS else "failed"
+            again = promise.code in _RETRIED_REFUSALS or _another_round(job, seen, promise.code)
+            final = None if again else "failed"
             return _abort(job, seen, n, promise.code, f"{party} refused attempt {n}: {promise.message}", final)
     if set(promises) == set(parties):
         digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}
@@ -127,11 +131,16 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
         return Commit(Step.DECIDE_START, f"attempt {n}: start decided", (Draft(Kind.DECISION, n, decision),))
     if seen.now >= job.prepared_at + seen.timing.promise_s:
         missing = ", ".join(sorted(set(parties) - set(promises)))
-        decisions = [s.body for s in job.statements.values() if isinstance(s.body, DecisionBody)]
-        again = sum(d.code == "no-promise" for d in decisions) + 1 < seen.timing.prepare_rounds
+        again = _another_round(job, seen, "no-promise")
         why_missing = f"no promise of {missing} for attempt {n} within {seen.timing.promise_s:g} s"
         return _abort(job, seen, n, "no-promise", why_missing, None if again else "failed")
     return None
+
+
+def _another_round(job: Job, seen: Observed, code: str) -> bool:
+    decisions = [s.body for s in job.statements.values() if isinstance(s.body, DecisionBody)]
+    lost = sum(d.code in _RETRIED_ROUNDS for d in decisions) + 1
+    return code in _RETRIED_ROUNDS and lost < seen.timing.prepare_rounds
 
 
 def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:

@@ -19,6 +19,7 @@ from coordinator.model import Checks, Job
 from coordinator.peers import PeerError, Sample
 
 _PEER_TRIES = 3
+_CLOSED = frozenset({401, 403, 404})  # something answers, and it is not a gateway that lets us in: no use to ask again
 
 
 class CheckError(Exception):
@@ -130,8 +131,9 @@ async def _check_peer(context: Context, peer: str) -> None:
             sample = await context.peers.measure_clock(peer)
             break
         except PeerError as e:
-            if not left:
-                raise CheckError("unreachable", f"{context.config.party} to {peer}: {e}") from e
+            if not left or e.status in _CLOSED:
+                code = "gateway" if e.status in _CLOSED else "unreachable"
+                raise CheckError(code, f"{context.config.party} to {peer}: {e}") from e
             await asyncio.sleep(context.config.timeouts.heartbeat_s / 2)
     if nonce not in context.nonces:
         me = context.config.party

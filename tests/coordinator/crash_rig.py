@@ -7,6 +7,7 @@ hit, the crashed party passes no other failpoint, so it makes no durable step an
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class CrashRig(Rig):
     def __init__(self, folder: Path, parties: list[str], **overrides: Any) -> None:
         super().__init__(folder, parties, **overrides)
         self.armed: tuple[str, str] | None = None
+        self.at: dict[tuple[str, str], Callable[[], object]] = {}  # (party, failpoint) -> done once when it is passed
         self.crashes: list[tuple[str, str]] = []
         self.restart_s = RESTART_S
         self.dead: set[str] = set()
@@ -42,6 +44,8 @@ class CrashRig(Rig):
     def _pass(self, party: str, name: str) -> None:
         if party in self.dead:
             raise Crashed
+        if then := self.at.pop((party, name), None):
+            then()
         if self.armed == (party, name):
             self.armed = None
             self.crashes.append((party, name))
@@ -76,6 +80,10 @@ class CrashRig(Rig):
             return await super().job(party, job_id)
         except httpx.HTTPError:
             return {"phase": "unknown", "settled": False, "terminal": False}
+
+    def part(self, party: str) -> None:
+        """Cut a party off from all others."""
+        self.cut |= {pair for other in self.parties if other != party for pair in ((party, other), (other, party))}
 
     async def insist(self, party: str, path: str, key: str, **more: Any) -> dict[str, Any]:
         """A POST as the command sends it: again, with the same key, until there is an answer."""

@@ -133,6 +133,27 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         (P.APPROVED, Kind.DECISION, "bob refused"),
     ),
     (
+        "a party that cannot reach another is asked again",
+        job("alice", P.PROMISED, refusal("bob", "unreachable"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
+        {},
+        (P.APPROVED, Kind.DECISION, "bob refused"),
+    ),
+    (
+        "but not for ever",
+        job(
+            "alice",
+            P.PROMISED,
+            abort(1, code="unreachable"),
+            abort(2, code="no-promise"),
+            refusal("bob", "unreachable", 3),
+            attempt=3,
+            slot=0,
+            prepared_at=NOW,
+        ),
+        {},
+        (P.FAILED, Kind.DECISION, "bob refused"),
+    ),
+    (
         "no promise: again",
         job("alice", P.PROMISED, *PROMISED[:-1], attempt=1, slot=0, prepared_at=NOW - 10),
         {},
