@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test unit e2e bench clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e bench clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -28,6 +28,9 @@ browser:
 
 test: bootstrap browser lint types  ## everything that must be green, the two-party end-to-end run included
 	$(RUN)pytest tests --cov --cov-report=term
+
+model: bootstrap  ## the long search over schedules of the protocol: 100,000 of them (COUNT=n for another number)
+	$(RUN)python tests/coordinator/model_search.py $(or $(COUNT),100000)
 
 unit: bootstrap browser  ## the tests that need no container
 	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi'

@@ -65,12 +65,11 @@ def wanted(job: Job) -> Iterator[tuple[Key, str]]:
 def _receivers(job: Job, statement: Statement) -> tuple[str, ...]:
     """Who is to have a statement from this party, its author aside."""
     n = statement.attempt
-    to_initiator = () if job.leads else (job.initiator,)
     match statement.kind:
         case Kind.PROMISE:
-            return () if job.decision(n) else to_initiator
+            return () if job.leads or job.decision(n) else (job.initiator,)
         case Kind.READY:
-            return () if job.go(n) or job.me in job.outcomes(n) else to_initiator
+            return () if job.leads or job.go(n) or job.me in job.outcomes(n) else (job.initiator,)
         case Kind.APPROVAL:
             # a person's word goes to everyone at once; of the others the initiator brings all when all are in, or
             # ten parties would need ninety messages
@@ -79,7 +78,7 @@ def _receivers(job: Job, statement: Statement) -> tuple[str, ...]:
                 return job.others
             if job.leads:
                 return job.others if job.phase is not Phase.PROPOSED else ()
-            return to_initiator if statement.party == job.me else ()
+            return (job.initiator,) if statement.party == job.me else ()
         case _:
             return job.others
 

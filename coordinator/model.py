@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from coordinator.statements import (
@@ -98,7 +99,7 @@ class Job:
         found = self.statements.get(Key(attempt, kind, party))
         return found.body if found else None
 
-    @property
+    @cached_property
     def signed_proposal(self) -> Statement:
         """The signed proposal. A job record never exists without it."""
         return next(s for k, s in self.statements.items() if k.kind is Kind.PROPOSAL)
@@ -120,7 +121,7 @@ class Job:
         """True when this party is the initiator."""
         return self.initiator == self.me
 
-    @property
+    @cached_property
     def others(self) -> tuple[str, ...]:
         """All parties of the job but this one."""
         return tuple(p for p in self.proposal.parties if p != self.me)
@@ -184,7 +185,11 @@ class Job:
         conflicts = list(self.conflicts)
         for s in new:
             have = known.setdefault(s.key, s)
-            if have.payload() != s.payload() and not any(s.payload() == b.payload() for _, b in conflicts):
+            if (
+                have is not s
+                and have.payload() != s.payload()
+                and not any(s.payload() == b.payload() for _, b in conflicts)
+            ):
                 conflicts.append((have, s))
         return replace(self, statements=known, conflicts=tuple(conflicts))
 

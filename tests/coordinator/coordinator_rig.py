@@ -204,6 +204,8 @@ class Rig:
     def __init__(self, folder: Path, parties: list[str], **overrides: Any) -> None:
         self.folder, self.parties, self.overrides = folder, parties, overrides
         self.cut: set[tuple[str, str]] = set()
+        self.answers: dict[tuple[str, str], int] = {}  # direction -> what a wrong gateway answers
+        self.clocks: dict[str, float] = {}  # seconds that a party's clock seems ahead of the true time
         self.lose: dict[tuple[str, str], int] = {}  # direction -> every n-th answer is lost
         self._count = 0
         self.rays = {p: FakeRay() for p in parties}
@@ -317,6 +319,8 @@ class Rig:
         sender, receiver = request.path_params["sender"], request.path_params["receiver"]
         if (sender, receiver) in self.cut:
             return PlainTextResponse("upstream connect error", 503)
+        if status := self.answers.get((sender, receiver)):
+            return PlainTextResponse("this is another gateway", status)
         headers = {k: v for k, v in request.headers.items() if not k.startswith("x-consortium") and k != "host"}
         headers |= {"x-consortium-party": sender, "x-consortium-gateway-token": GATEWAY_TOKEN}
         url = f"http://127.0.0.1:{self.ports[receiver][1]}/{request.path_params['path']}"
@@ -330,7 +334,11 @@ class Rig:
         every = self.lose.get((sender, receiver), 0)
         if (every and self._count % every == 0) or (receiver, sender) in self.cut:
             return PlainTextResponse("connection terminated", 503)  # the request arrived, its answer did not
-        return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+        content = answer.content
+        if (ahead := self.clocks.get(receiver, 0) - self.clocks.get(sender, 0)) and b"received_at" in content:
+            times = json.loads(content)
+            content = json.dumps(times | {k: times[k] + ahead for k in ("received_at", "sent_at")}).encode()
+        return Response(content, answer.status_code, media_type=answer.headers.get("content-type"))
 
     async def __aenter__(self) -> Rig:
         route = Route("/{sender}/{receiver}/{path:path}", self._forward, methods=["GET", "POST"])

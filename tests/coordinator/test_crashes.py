@@ -130,7 +130,7 @@ async def let_go(r: CrashRig, party: str, job_id: str) -> bool:
 
 
 async def told(r: CrashRig, party: str, job_id: str) -> bool:
-    return "had not promised attempt 1" in str((await r.job(party, job_id)).get("events"))
+    return "had not promised attempt" in str((await r.job(party, job_id)).get("events"))
 
 
 async def ended(r: CrashRig, party: str, job_id: str) -> bool:

@@ -18,6 +18,11 @@ def test_drawing_and_table_agree() -> None:
     assert all(Phase.DIVERGED in to for phase, to in TRANSITIONS.items() if phase is not Phase.DIVERGED)
 
 
+def test_every_invariant_is_described() -> None:
+    simulation = (Path(__file__).parent / "simulation.py").read_text("utf-8")
+    assert set(re.findall(r"\bI\d\b", simulation)) == set(re.findall(r"^\| (I\d) \|", TEXT, re.MULTILINE))
+
+
 def test_every_kind_is_described() -> None:
     described = set(re.findall(r"^\| (\w+) \| [0n] \|", TEXT, re.MULTILINE))
     assert described == {k.value for k in Kind}
