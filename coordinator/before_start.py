@@ -116,7 +116,8 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
     for party, promise in sorted(promises.items()):
         if promise.verdict == "refuse":
             again = promise.code in _RETRIED_REFUSALS or _another_round(job, seen, promise.code)
-            final = None if again else "failed"
+            # its wish to cancel may arrive after the refusal that follows from it
+            final = None if again else "cancelled" if promise.code == "cancelled" else "failed"
             return _abort(job, seen, n, promise.code, f"{party} refused attempt {n}: {promise.message}", final)
     if set(promises) == set(parties):
         digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}
