@@ -126,7 +126,10 @@ class Coordinator:
         up = False
         while True:
             try:
-                await self.context.peers.heartbeat(peer, self._beat(peer))
+                beat = self._beat(peer)
+                said = await self.context.peers.heartbeat(peer, beat)
+                if beat.audit_head:
+                    self.context.heads.confirmed(peer, beat.audit_head, said)
                 if not up:
                     self.worker.enqueue_all()  # deliveries wait for this peer
                 up = True
@@ -144,8 +147,7 @@ class Coordinator:
             for job in jobs
             if job and job.phase in (Phase.STARTING, Phase.RUNNING) and peer in job.proposal.parties
         ]
-        seq, digest = store.head() or (0, None)
-        return Heartbeat(alive=tuple(alive), audit_seq=seq, audit_hash=digest)
+        return Heartbeat(alive=tuple(alive), audit_head=self.context.heads.due(peer))
 
     async def _sweep(self) -> None:
         """End drivers that no record of ours wants: left by a crash between a launch and its record."""

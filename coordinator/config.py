@@ -155,6 +155,8 @@ class Config(Model):
     timeouts: Timeouts
     limits: Limits = Limits()
     policy: Policy = Policy()
+    audit_heads_s: float = Field(60, gt=0)  # a peer is shown the own audit head every so many seconds
+    access_log: Path | None = None  # of the own gateway; None: its digests are not in the audit log
     certificate_file: Path | None = None  # the gateway's public certificate, for "days left"
 
     @model_validator(mode="after")
