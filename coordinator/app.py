@@ -17,6 +17,7 @@ from fastapi.responses import PlainTextResponse, Response
 from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
+from coordinator.audit_daily import AuditFiles
 from coordinator.context import Context
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.limits import BodyLimit, GatewayOnly
@@ -101,6 +102,7 @@ class Coordinator:
         self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
+        self._spawn(AuditFiles(self.context).run())
         for peer in config.peers:
             self._spawn(self._heartbeats(peer))
         self.worker.enqueue_all()

@@ -7,6 +7,7 @@ import time
 import structlog
 
 from coordinator.audit_heads import (
+    CounterSignature,
     Head,
     HeadAnswer,
     Witnessed,
@@ -29,7 +30,8 @@ class HeadExchange:
     def __init__(self, config: Config, store: Store, signer: Signer, verifier: Verifier) -> None:
         self._config, self._store, self._signer, self._verifier = config, store, signer, verifier
         self._shown: dict[str, tuple[float, int]] = {}  # peer -> monotonic seconds, jobs ended by then
-        self._reported: dict[str, str] = {}  # peer -> the refusal recorded last
+        self._reported: dict[str, tuple[float, str]] = {}  # peer -> the refusal recorded last, monotonic seconds
+        self._signed_at = 0.0
         self.faults = store.audit_faults()
 
     def due(self, peer: str) -> Head | None:
@@ -43,23 +45,29 @@ class HeadExchange:
         if not link.seq or (known and known.head.seq == link.seq and known.head.hash == link.hash):
             return None
         self._shown[peer] = (now, ended)
-        return sign_head(self._signer, link.seq, link.hash, time.time())
+        self._signed_at = max(self._signed_at, known.head.at if known else 0, time.time())  # never backwards
+        return sign_head(self._signer, link.seq, link.hash, self._signed_at)
 
     def confirmed(self, peer: str, head: Head, answer: HeadAnswer | None) -> None:
         """Take in what a peer answered to our head. Only a genuine counter-signature is kept."""
-        problem = "no counter-signature" if answer is None else answer.refused
+        problem = (answer.refused if answer else "") or "no counter-signature"
         if answer is not None and answer.witness is not None:
-            try:
-                if answer.witness.by != peer:
-                    raise SigningError(f"{peer} answered with a counter-signature of {answer.witness.by}")
-                check_witness(self._verifier, head, answer.witness)
-            except SigningError as e:
-                problem = str(e)
-            else:
+            problem = self._false(peer, head, answer.witness)
+            if not problem:
                 self._store.keep_head(Witnessed(head=head, witness=answer.witness), time.time())
                 self._reported.pop(peer, None)
                 return
-        self._report(peer, f"{peer} did not confirm our audit head {head.seq}: {problem or 'no counter-signature'}")
+        self._report(peer, f"{peer} did not confirm our audit head {head.seq}", problem)
+
+    def _false(self, peer: str, head: Head, witness: CounterSignature) -> str:
+        """Why a counter-signature is not the peer's for this head; empty if it is."""
+        if witness.by != peer:
+            return f"it answered with a counter-signature of {witness.by}"
+        try:
+            check_witness(self._verifier, head, witness)
+        except SigningError as e:
+            return str(e)
+        return ""
 
     def receive(self, peer: str, head: Head) -> HeadAnswer:
         """Judge a peer's head: counter-sign it, or say why not. A contradiction is kept and recorded for good."""
@@ -70,25 +78,29 @@ class HeadExchange:
         except SigningError as e:
             return self._refuse(peer, str(e))
         me = self._config.party
-        before = self._store.last_head(peer, me)
-        if why := contradiction(before.head if before else None, head):
+        newest, same = self._store.last_head(peer, me), self._store.head_at(peer, me, head.seq)
+        if why := contradiction(newest.head if newest else None, same.head if same else None, head):
             if self._store.add_audit_fault(head, time.time(), why):
                 log.error("a peer rewrote its audit log", peer=peer, reason=why)
             self.faults.setdefault(peer, why)
             return HeadAnswer(refused=why[:500])
-        if before and before.head.seq == head.seq:
-            witness = before.witness if before.head == head else counter_sign(self._signer, head, time.time())
-            return HeadAnswer(witness=witness)
+        if same and same.head == head:
+            return HeadAnswer(witness=same.witness)
+        if newest and head.seq < newest.head.seq:
+            return HeadAnswer(refused=f"older than the audit head {newest.head.seq} that {peer} showed before")
+        if same:
+            return HeadAnswer(witness=counter_sign(self._signer, head, time.time()))
         made = Witnessed(head=head, witness=counter_sign(self._signer, head, time.time()))
         self._store.keep_head(made, time.time())
         return HeadAnswer(witness=made.witness)
 
     def _refuse(self, peer: str, why: str) -> HeadAnswer:
-        self._report(peer, why)
+        self._report(peer, "audit head refused", why)
         return HeadAnswer(refused=why[:500])
 
-    def _report(self, peer: str, why: str) -> None:
-        """Record a refusal, but not the same one again and again."""
-        if self._reported.get(peer) != why.partition(":")[2]:
-            self._reported[peer] = why.partition(":")[2]
-            self._store.note(time.time(), "refused", why[:2000], peer=peer, path="audit head")
+    def _report(self, peer: str, what: str, why: str) -> None:
+        """Record a refusal, but not the same kind again and again: at most one per peer and hour."""
+        at, before = self._reported.get(peer, (0.0, ""))
+        if before != what or time.monotonic() - at > 3600:
+            self._reported[peer] = (time.monotonic(), what)
+            self._store.note(time.time(), "refused", f"{what}: {why}"[:2000], peer=peer, path="audit head")

@@ -23,7 +23,6 @@ from coordinator.config import Digest, Model, Party
 from coordinator.signing import Verifier
 from coordinator.statements import canonical
 
-FORMAT = "consortium-audit-2"
 LINE_BYTES = 4_000_000  # no record of ours is longer; a strangers' file must not fill the memory
 M = TypeVar("M", bound=Model)
 _RECORD, _HEAD, _END = b'{"seq":', b'{"head":', b'{"end":'
@@ -36,7 +35,7 @@ class ExportError(ValueError):
 class Header(Model):
     """Whose log this is, and what the first record is chained to."""
 
-    format: Literal["consortium-audit-2"] = FORMAT
+    format: Literal["consortium-audit-2"] = "consortium-audit-2"
     consortium: Party
     party: Party
     public_key: Annotated[str, Field(max_length=100)]  # for the reader's eyes: who verifies knows the key already
@@ -65,10 +64,12 @@ class End(Model):
     end: Summary
 
 
-def export_lines(
-    header: Header, records: Iterable[Record], heads: Sequence[Witnessed], log: int
-) -> Iterator[bytes]:
-    """The file's lines. `log`: number of the log's last record; of `heads`, those of records in the file are taken."""
+def export_lines(header: Header, records: Iterable[Record], heads: Sequence[Witnessed], log: int) -> Iterator[bytes]:
+    """The file's lines. `log`: number of the log's last record.
+
+    Of the own heads in `heads`, those of records in the file are taken; those of peers, that this party
+    counter-signed, are taken all.
+    """
     digest, count, last = hashlib.sha256(), 0, header.after
 
     def line(text: bytes) -> bytes:
@@ -79,7 +80,7 @@ def export_lines(
     for record in records:
         yield line(record.line().encode())
         count, last = count + 1, record.seq
-    within = [w for w in heads if header.after <= w.head.seq <= last]
+    within = [w for w in heads if w.head.party != header.party or header.after <= w.head.seq <= last]
     for witnessed in within:
         yield line(canonical(witnessed.model_dump(mode="json")))
     summary = Summary(records=count, heads=len(within), log=max(log, last), sha256=digest.hexdigest())
@@ -180,6 +181,10 @@ class Export:
                     raise ExportError(f"{self.path}: line {number} is longer than {LINE_BYTES} bytes")
                 yield number, line
 
+    def held(self, party: str) -> list[Witnessed]:
+        """Heads of that party in the file; of another one, they were counter-signed by the log's party."""
+        return [w for w in self.heads if w.head.party == party]
+
     @property
     def whole(self) -> bool:
         """True if the export reaches to what was the end of the log, as far as it says itself."""
@@ -209,7 +214,7 @@ class Export:
             header.party,
             verifier,
             after=header.link,
-            heads=[*self.heads, *(h for h in heads if h not in self.heads)],
+            heads=list(dict.fromkeys((*self.held(header.party), *heads))),
             whole=self.whole,
             every_signature=every_signature,
             progress=progress,

@@ -75,12 +75,15 @@ def check_witness(verifier: Verifier, head: Head, witness: CounterSignature) -> 
     verifier.raw(witness.by, WITNESS, content, witness.signature, where)
 
 
-def contradiction(before: Head | None, head: Head) -> str:
-    """Why a head cannot be of the same log as the newest one its party showed before; empty if it can."""
-    if before is not None and head.seq < before.seq:
-        return f"{head.party} shows an audit log of {head.seq} records; it had {before.seq} before"
-    if before is not None and head.seq == before.seq and head.hash != before.hash:
-        return f"{head.party} shows another audit record {head.seq} than before: {head.hash}, before {before.hash}"
+def contradiction(newest: Head | None, same: Head | None, head: Head) -> str:
+    """Why a head cannot be of the same log as the newest one its party showed, and the one with the same number.
+
+    Empty if it can. An older head that comes late, or is sent once more by somebody, accuses nobody.
+    """
+    if same is not None and same.hash != head.hash:
+        return f"{head.party} shows another audit record {head.seq} than before: {head.hash}, before {same.hash}"
+    if newest is not None and head.seq < newest.seq and head.at > newest.at:
+        return f"{head.party} shows an audit log of {head.seq} records; it had {newest.seq} before"
     return ""
 
 

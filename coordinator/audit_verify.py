@@ -151,9 +151,7 @@ def verify(
         fault = _cut(beyond[-1], walk.last.seq)
     fault = fault or false_head
     elsewhere = sum(len(found) for found in wanted.values())
-    return Verdict(
-        after.seq + 1, walk.last.seq, walk.last.hash, walk.signatures, tuple(confirmed), elsewhere, fault
-    )
+    return Verdict(after.seq + 1, walk.last.seq, walk.last.hash, walk.signatures, tuple(confirmed), elsewhere, fault)
 
 
 class _Source:

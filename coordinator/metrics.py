@@ -36,9 +36,7 @@ class Metrics:
         self._confirmed = Gauge(
             "consortium_audit_confirmed", "Own audit record that the peer confirmed last", ["peer"], registry=named
         )
-        self._fault = Gauge(
-            "consortium_audit_fault", "1 if the peer rewrote its audit log", ["peer"], registry=named
-        )
+        self._fault = Gauge("consortium_audit_fault", "1 if the peer rewrote its audit log", ["peer"], registry=named)
         self.refused = Counter(
             "consortium_messages_refused", "Messages of peers refused", ["peer", "status"], registry=named
         )

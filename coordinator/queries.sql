@@ -166,7 +166,7 @@ SELECT seq, hash, signature FROM events ORDER BY seq DESC LIMIT 1;
 SELECT seq, content, hash, signature FROM events WHERE seq BETWEEN :seq AND :last ORDER BY seq LIMIT :limit;
 
 -- name: first_event_since
-SELECT min(seq) FROM events WHERE json_extract(content, '$.at') >= :at;
+SELECT seq FROM events WHERE seq >= :first AND json_extract(content, '$.at') >= :at ORDER BY seq LIMIT 1;
 
 -- name: newest_event
 -- Reads from the end: what is looked for is written at least daily.
@@ -183,8 +183,11 @@ INSERT OR IGNORE INTO heads VALUES (:author, :witness, :seq, :hour, :content);
 -- name: last_head
 SELECT content FROM heads WHERE author = :author AND witness = :witness ORDER BY seq DESC LIMIT 1;
 
--- name: heads_of
-SELECT content FROM heads WHERE author = :author ORDER BY seq, witness;
+-- name: head_at
+SELECT content FROM heads WHERE author = :author AND witness = :witness AND seq = :seq;
+
+-- name: all_heads
+SELECT content FROM heads ORDER BY author, seq, witness;
 
 -- name: insert_audit_fault
 INSERT OR IGNORE INTO audit_faults SELECT :party, :seq, :hash, :at, :reason

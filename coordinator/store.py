@@ -242,9 +242,9 @@ class Store:
             yield from (Record(**dict(r)) for r in page)
             start = page[-1]["seq"] + 1
 
-    def first_record_since(self, at: float) -> int | None:
-        """Number of the first audit record of that time (seconds since 1970) or later; None if there is none yet."""
-        return self._all("first_event_since", at=at)[0][0]  # type: ignore[no-any-return]
+    def first_record_since(self, at: float, first: int = 1) -> int | None:
+        """Number of the first audit record, from `first` on, of that time (seconds since 1970) or later."""
+        return next((int(r[0]) for r in self._all("first_event_since", at=at, first=first)), None)
 
     def newest(self, kind: str) -> dict[str, Any] | None:
         """Content of the newest audit record of a kind."""
@@ -264,9 +264,14 @@ class Store:
         rows = self._all("last_head", author=author, witness=witness)
         return Witnessed.model_validate_json(rows[0][0]) if rows else None
 
-    def heads(self, author: str) -> list[Witnessed]:
-        """Counter-signed audit heads of a party, oldest first."""
-        return [Witnessed.model_validate_json(r[0]) for r in self._all("heads_of", author=author)]
+    def head_at(self, author: str, witness: str, seq: int) -> Witnessed | None:
+        """The kept audit head of this record number."""
+        rows = self._all("head_at", author=author, witness=witness, seq=seq)
+        return Witnessed.model_validate_json(rows[0][0]) if rows else None
+
+    def heads(self) -> list[Witnessed]:
+        """All counter-signed audit heads: own ones and those of peers."""
+        return [Witnessed.model_validate_json(r[0]) for r in self._all("all_heads")]
 
     def add_audit_fault(self, head: Head, now: float, why: str) -> bool:
         """Keep a head that contradicts an earlier one, and record it. False if it is known or there are enough."""

@@ -40,3 +40,6 @@ def export(
     lines = export_lines(header_of("demo", signer.party, signer.public, after), log, heads, log[-1].seq if log else 0)
     path.write_bytes(b"".join(lines))
     return path
+
+
+LOG_KEYS = VERIFIER.keys

@@ -55,6 +55,7 @@ def with_(log: list[Record], k: int, **fields: object) -> list[Record]:
 
 
 OTHER = LOG[19].signature
+CHANGED, LAST_CHANGED = with_(LOG, 7, content="{}"), with_(LOG, 40, content="{}")
 TAMPERINGS: list[tuple[str, list[Record], tuple[int, str]]] = [
     ("content", with_(LOG, 7, content='{"at":1}'), (7, "content")),
     ("hash", with_(LOG, 7, hash="0" * 64), (7, "hash")),
@@ -68,10 +69,10 @@ TAMPERINGS: list[tuple[str, list[Record], tuple[int, str]]] = [
     ("moved far", [*LOG[:6], *LOG[7:30], LOG[6], *LOG[30:]], (7, "moved")),
     ("repeated", [*LOG[:7], LOG[6], *LOG[7:]], (8, "inserted")),
     ("strange one inserted", [*LOG[:6], replace(LOG[19], seq=7), *LOG[6:]], (7, "inserted")),
-    ("rewritten from 7 on", [*LOG[:6], *rechained(with_(LOG, 7, content="{}")[6:], LOG[5].link)], (7, "rewritten")),
-    ("rewritten from 7 to 20", [*LOG[:6], *rechained(with_(LOG, 7, content="{}")[6:20], LOG[5].link), *LOG[20:]], (7, "rewritten")),
+    ("rewritten from 7 on", [*LOG[:6], *rechained(CHANGED[6:], LOG[5].link)], (7, "rewritten")),
+    ("rewritten from 7 to 20", [*LOG[:6], *rechained(CHANGED[6:20], LOG[5].link), *LOG[20:]], (7, "rewritten")),
     ("removed and chained anew", [*LOG[:6], *rechained(LOG[7:], LOG[5].link)], (7, "rewritten")),
-    ("only the last rewritten", [*LOG[:39], *rechained(with_(LOG, 40, content="{}")[39:], LOG[38].link)], (40, "signature")),
+    ("only the last rewritten", [*LOG[:39], *rechained(LAST_CHANGED[39:], LOG[38].link)], (40, "signature")),
     ("of another party", records(40, BOB), (1, "rewritten")),
 ]  # fmt: skip
 
@@ -143,7 +144,9 @@ def tampered(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     if how == "duplicate":
         place = draw(st.integers(0, len(log)))
         return log, [*log[:place], at, *log[place:]]
-    strange = Record(k, draw(st.text(st.characters(codec="utf-8"))), draw(st.sampled_from([at.hash, "f" * 64])), at.signature)
+    strange = Record(
+        k, draw(st.text(st.characters(codec="utf-8"))), draw(st.sampled_from([at.hash, "f" * 64])), at.signature
+    )
     if how == "insert":
         return log, [*log[: k - 1], strange, *log[k - 1 :]]
     before = log[k - 2].link if k > 1 else GENESIS
@@ -165,7 +168,9 @@ def test_whatever_is_done_without_the_key_is_found_where_it_was_done(
         assert verdict.fault is None
         return
     assert verdict.fault is not None
-    same = next((n for n, pair in enumerate(zip(log, new, strict=False), 1) if pair[0] != pair[1]), min(len(log), len(new)) + 1)
+    same = next(
+        (n for n, pair in enumerate(zip(log, new, strict=False), 1) if pair[0] != pair[1]), min(len(log), len(new)) + 1
+    )
     assert verdict.fault.record == same
     assert verdict.last < verdict.fault.record
 
@@ -173,7 +178,9 @@ def test_whatever_is_done_without_the_key_is_found_where_it_was_done(
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     log = PIECES[7]
-    return export(tmp_path_factory.mktemp("export") / "a.jsonl", log, [witnessed(log[3]), witnessed(log[6])]).read_bytes()
+    return export(
+        tmp_path_factory.mktemp("export") / "a.jsonl", log, [witnessed(log[3]), witnessed(log[6])]
+    ).read_bytes()
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
