@@ -96,7 +96,20 @@ def names(app: Any) -> Iterator[list[str]]:
 def test_every_command_of_ours_has_help_with_an_example(command: Command, name: list[str]) -> None:
     said = command(*name, "--help")
     assert said.code == 0
-    if name[0] in ("init", "join", "lint", "timeouts", "up", "preview", "down", "outputs", "unlock", "job", "status"):
+    if name[0] in (
+        "init",
+        "join",
+        "lint",
+        "timeouts",
+        "up",
+        "preview",
+        "down",
+        "outputs",
+        "unlock",
+        "job",
+        "status",
+        "audit",
+    ):
         assert f"consortium {' '.join(name)}" in said.out
 
 
