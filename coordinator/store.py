@@ -255,7 +255,7 @@ class Store:
         """Keep a counter-signed audit head; of each hour and pair of parties only the first and the last stay."""
         head, witness = witnessed.head, witnessed.witness
         pair = {"author": head.party, "witness": witness.by, "hour": int(now // 3600)}
-        with self._transaction():
+        with self._transaction(None):
             self._db.execute(self._q["thin_heads"], pair)
             self._db.execute(self._q["insert_head"], pair | {"seq": head.seq, "content": witnessed.model_dump_json()})
 
@@ -276,7 +276,7 @@ class Store:
     def add_audit_fault(self, head: Head, now: float, why: str) -> bool:
         """Keep a head that contradicts an earlier one, and record it. False if it is known or there are enough."""
         values = {"party": head.party, "seq": head.seq, "hash": head.hash, "at": now, "reason": why, "most": 100}
-        with self._transaction():
+        with self._transaction(None):
             if self._db.execute(self._q["insert_audit_fault"], values).rowcount != 1:
                 return False
             self._append({"at": round(now, 3), "kind": "audit-fault", "reason": why, "head": head.model_dump()})
