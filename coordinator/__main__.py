@@ -15,7 +15,7 @@ from coordinator.app import Coordinator
 from coordinator.audit_command import add_audit, run_audit
 from coordinator.config import ConfigError, load_config
 from coordinator.context import open_context
-from coordinator.offline import backup
+from coordinator.offline import backup, tell
 from coordinator.signing import SigningError
 from coordinator.store import StoreError
 
@@ -36,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
             return asyncio.run(_serve(options.config))
         if options.command == "audit":
             return run_audit(options)
-        backup(load_config(options.config).state_dir / "coordinator.db", options.target)
+        state_dir = load_config(options.config).state_dir
+        backup(state_dir / "coordinator.db", options.target)
+        tell(state_dir, "backup", f"the state was copied to {options.target}")
     except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
         print(f"coordinator: {e}", file=sys.stderr)
         return 2

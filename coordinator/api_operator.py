@@ -38,6 +38,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
     def authorised(token: BearerToken) -> None:
         given = token.credentials if token else ""
         if not hmac.compare_digest(given.encode(), context.operator_token.encode()):
+            context.strangers.refused("operator API", "wrong or missing operator's token")
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)])

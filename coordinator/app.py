@@ -18,6 +18,7 @@ from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.audit_daily import AuditFiles
+from coordinator.config import settings_digest
 from coordinator.context import Context
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.limits import BodyLimit, GatewayOnly
@@ -60,7 +61,8 @@ class Coordinator:
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
         peers = frozenset(self.context.config.peers)
-        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers)
+        refused = self.context.strangers.refused
+        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
         return app
 
     def operator_app(self) -> FastAPI:
@@ -99,7 +101,8 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        about = {"settings": settings_digest(config), "policy": config.policy.model_dump(mode="json")}
+        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
         self._spawn(AuditFiles(self.context).run())
@@ -163,6 +166,7 @@ class Coordinator:
                         wanted.add(submission_id(job_id, job.attempt))
                 for orphan in sorted(set(live) - wanted):
                     log.warning("stopping a driver that no job wants", submission=orphan)
+                    self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
                     await self.context.launcher.stop(orphan)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))

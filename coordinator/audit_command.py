@@ -18,6 +18,7 @@ from coordinator.audit_report import compare_files, verify_files
 from coordinator.audit_source import export_of, range_of
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.context import load_signer
+from coordinator.offline import tell
 from coordinator.signing import public_key
 
 KEY_HELP = "public key, as PARTY=BASE64; may be repeated"
@@ -137,5 +138,6 @@ def _export(options: argparse.Namespace) -> int:
     first, last = range_of(state, options.start, options.end)
     _, lines = export_of(state, load_signer(config)[0], first, last)
     digest = write_whole(options.target, lines)
+    tell(config.state_dir, "exported", f"records {first} to {last} written to {options.target}")
     print(json.dumps({"file": str(options.target), "first": first, "last": last, "sha256": digest}))
     return 0

@@ -18,6 +18,7 @@ from coordinator.access_log import KIND, Piece, content_of, new_pieces, piece_of
 from coordinator.audit_export import write_whole
 from coordinator.audit_source import day_of, export_of, midnight
 from coordinator.context import Context
+from coordinator.offline import TOLD, told
 
 log = structlog.get_logger()
 LOOK_S = 60.0
@@ -37,13 +38,20 @@ class AuditFiles:
 
     async def run(self) -> None:
         """Look every minute; runs until cancelled."""
+        (self._c.config.state_dir / TOLD).mkdir(mode=0o700, exist_ok=True)
         while True:
             try:
+                self.take_what_was_told()
                 await self.digest_access_log()
                 await self.export_days(time.time())
             except Exception:
                 log.exception("daily audit work failed; it is tried again")
             await asyncio.sleep(LOOK_S)
+
+    def take_what_was_told(self) -> None:
+        """Record what commands did beside the coordinator."""
+        for kind, why in told(self._c.config.state_dir):
+            self._c.store.note(time.time(), kind, why)
 
     async def digest_access_log(self, *, always: bool = False) -> None:
         """Record what the gateway has logged since the last time, if it is time or the file was put aside."""

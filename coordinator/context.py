@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.audit_exchange import HeadExchange
+from coordinator.bounded import BoundedNotes
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.model import Checks, Job, Phase
@@ -30,6 +31,7 @@ class Context:
     operator_token: str
     gateway_token: str
     heads: HeadExchange
+    strangers: BoundedNotes
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
@@ -91,6 +93,7 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         gateway_token=read_secret(config.secrets.gateway_token_file),
         store=store,
         heads=HeadExchange(config, store, signer, verifier),
+        strangers=BoundedNotes(store),
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url),
         ways=Ways(config),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from coordinator.audit import GENESIS, Link, Record
+from coordinator.audit_export import write_whole
 from coordinator.audit_heads import Witnessed
+from coordinator.statements import canonical
 from coordinator.store import MAX_SEQ, StoreError, load_queries
+
+TOLD = "told"
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -64,3 +70,18 @@ def backup(path: Path, target: Path) -> None:
     target.touch(0o600)
     with contextlib.closing(_open(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
+
+
+def tell(state_dir: Path, kind: str, why: str) -> None:
+    """Have the running coordinator record what was done beside it: only one process writes the audit log."""
+    folder = state_dir / TOLD
+    if folder.is_dir():
+        write_whole(folder / f"{time.time_ns()}.json", [canonical({"kind": kind, "why": why})])
+
+
+def told(state_dir: Path) -> Iterator[tuple[str, str]]:
+    """(kind, why) of what was told; each is gone once the next one is asked for."""
+    for path in sorted((state_dir / TOLD).glob("*.json")):
+        found = json.loads(path.read_bytes())
+        yield str(found["kind"])[:40], str(found["why"])[:1000]
+        path.unlink()
