@@ -22,6 +22,7 @@ from coordinator.signing import Signer, SigningError, Verifier
 from coordinator.store import Store
 
 log = structlog.get_logger()
+AHEAD_S = 3600.0
 
 
 class HeadExchange:
@@ -77,6 +78,8 @@ class HeadExchange:
             check_head(self._verifier, head)
         except SigningError as e:
             return self._refuse(peer, str(e))
+        if head.at > time.time() + AHEAD_S:  # or a party could date one head far ahead, and call all others late
+            return self._refuse(peer, f"audit head {head.seq} of {peer} is dated {head.at:.0f}, in the future")
         me = self._config.party
         newest, same = self._store.last_head(peer, me), self._store.head_at(peer, me, head.seq)
         if why := contradiction(newest.head if newest else None, same.head if same else None, head):

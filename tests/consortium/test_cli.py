@@ -336,7 +336,7 @@ def test_status_and_list_show_strangers_text_as_text(command: Command, api: Api)
 def test_the_institution_at_a_glance(command: Command, api: Api) -> None:
     peers = {
         "bob": {"up": True, "heard_s": 200.0, "offset_ms": 1.5, "round_trip_ms": 2.0, "error": None},
-        "carol": {"up": False},
+        "carol": {"up": False, "audit": {"fault": "carol shows an audit log of 3 records; it had 9 before"}},
     }
     api.answers["GET", "/status"] = (
         200,

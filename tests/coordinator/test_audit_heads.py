@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -37,8 +39,6 @@ class Pair:
         self.bob = HeadExchange(self.config, self.store, BOB, VERIFIER)
 
     def notes(self, kind: str) -> list[str]:
-        import json
-
         events = [json.loads(r.content) for r in self.store.records()]
         return [e["reason"] for e in events if e["kind"] == kind]
 
@@ -113,6 +113,13 @@ def test_false_heads_are_refused_and_recorded_once(pair: Pair) -> None:
         for _ in range(3):
             assert pair.bob.receive("alice", wrong).witness is None
     assert len(pair.notes("refused")) == 1
+    assert pair.store.heads() == []
+
+
+def test_a_head_from_the_future_is_refused(pair: Pair) -> None:
+    """Dated far ahead, it would make every later head of that party look late instead of contradicting."""
+    answer = pair.bob.receive("alice", head(5, time.time() + 7200))
+    assert "in the future" in answer.refused
     assert pair.store.heads() == []
 
 

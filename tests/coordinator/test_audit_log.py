@@ -4,18 +4,21 @@ contradicts what peers counter-signed."""
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from audit_builders import ALICE, BOB, CAROL, VERIFIER, export, records, witnessed
+from audit_builders import ALICE, BOB, CAROL, NOW, VERIFIER, export, records, witnessed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coordinator.audit import GENESIS, Link, Record, chain_hash
 from coordinator.audit_export import Export, ExportError, write_whole
 from coordinator.audit_verify import Verdict, verify
+from coordinator.statements import canonical
 
 LOG = records(40)
 PIECES = {n: records(n) for n in (1, 2, 3, 7, 20)}
@@ -261,3 +264,28 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
         write_whole(path, broken())  # type: ignore[arg-type]
     assert path.read_bytes() == b"one\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_verifier_in_the_document_works(tmp_path: Path) -> None:
+    """docs/audit.md promises that its bytes are enough: its own code must take our files, and refuse a changed one."""
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    found: dict[str, Any] = {}
+    exec(code, found)
+    path = export(tmp_path / "a.jsonl", LOG, [witnessed(LOG[9])])
+    lines = path.read_text("utf-8").splitlines()
+    assert found["verify"](lines, ALICE.public) == 40
+    piece = export(tmp_path / "b.jsonl", LOG[9:20], after=LOG[8].link)
+    assert found["verify"](piece.read_text("utf-8").splitlines(), ALICE.public) == 20
+    lines[5] = lines[5].replace("record", "rekord")
+    with pytest.raises(AssertionError):
+        found["verify"](lines, ALICE.public)
+
+
+def test_the_bytes_of_heads_are_as_documented() -> None:
+    """Signed here without our code for heads."""
+    head, witness = witnessed(LOG[9]).head, witnessed(LOG[9]).witness
+    said = {"at": NOW, "consortium": "demo", "hash": LOG[9].hash, "party": "alice", "seq": 10}
+    assert head.signature == ALICE.raw(b"consortium audit head v1\n", canonical(said))
+    about = {"at": NOW + 1, "by": "bob", "consortium": "demo", "head": head.model_dump()}
+    assert witness.signature == BOB.raw(b"consortium audit counter-signature v1\n", canonical(about))
