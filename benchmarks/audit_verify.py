@@ -26,7 +26,7 @@ def verify_rate(folder: Path) -> list[Result]:
         log.append(append(log[-1].link if log else GENESIS, _event(number), signer))
     long, short = folder / "long.jsonl", folder / "short.jsonl"
     for path, records in ((long, log), (short, log[:FEW])):
-        write_whole(path, export_lines(header_of("demo", "alice", signer.public), records, (), len(records)))
+        write_whole(path, export_lines(header_of("demo", "alice", signer.public), records, (), len(records), 0.0))
 
     def rates(path: Path, count: int, *, every_signature: bool) -> list[float]:
         def work() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from coordinator.audit_heads import Witnessed
 from coordinator.audit_verify import Fault, Verdict, verify
 from coordinator.config import Digest, Model, Party
 from coordinator.signing import Verifier
-from coordinator.statements import canonical
+from coordinator.statements import Time, canonical
 
 LINE_BYTES = 4_000_000  # no record of ours is longer; a strangers' file must not fill the memory
 M = TypeVar("M", bound=Model)
@@ -50,11 +51,12 @@ class Header(Model):
 
 
 class Summary(Model):
-    """What stands before it in the file. `log`: how many records the log had when it was exported."""
+    """What stands before it in the file. `log`: how many records the log had at the time `at`."""
 
     records: int = Field(ge=0)
     heads: int = Field(ge=0)
     log: int = Field(ge=0)
+    at: Time
     sha256: Digest  # of every byte before the end line: finds accidents, and proves nothing
 
 
@@ -64,8 +66,10 @@ class End(Model):
     end: Summary
 
 
-def export_lines(header: Header, records: Iterable[Record], heads: Sequence[Witnessed], log: int) -> Iterator[bytes]:
-    """The file's lines. `log`: number of the log's last record.
+def export_lines(
+    header: Header, records: Iterable[Record], heads: Sequence[Witnessed], log: int, at: float
+) -> Iterator[bytes]:
+    """The file's lines. `log`: number of the log's last record at the time `at`.
 
     Of the own heads in `heads`, those of records in the file are taken; those of peers, that this party
     counter-signed, are taken all.
@@ -83,7 +87,7 @@ def export_lines(header: Header, records: Iterable[Record], heads: Sequence[Witn
     within = [w for w in heads if w.head.party != header.party or header.after <= w.head.seq <= last]
     for witnessed in within:
         yield line(canonical(witnessed.model_dump(mode="json")))
-    summary = Summary(records=count, heads=len(within), log=max(log, last), sha256=digest.hexdigest())
+    summary = Summary(records=count, heads=len(within), log=max(log, last), at=round(at, 3), sha256=digest.hexdigest())
     yield canonical(End(end=summary).model_dump(mode="json")) + b"\n"
 
 
@@ -216,6 +220,7 @@ class Export:
             after=header.link,
             heads=list(dict.fromkeys((*self.held(header.party), *heads))),
             whole=self.whole,
+            until=self.end.at if self.end else math.inf,
             every_signature=every_signature,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,10 +23,11 @@ def export_of(
 
     Raises StoreError.
     """
+    at = time.time()  # before the end is read: a head signed later may be of a record that came later
     header = header_of(signer.consortium, signer.party, signer.public, read_link(path, first - 1))
     log = read_last(path)
     heads = [w for w in read_heads(path) if day is None or w.head.party == signer.party or day_of(w.witness.at) == day]
-    return header, export_lines(header, read_records(path, first, last), heads, log)
+    return header, export_lines(header, read_records(path, first, last), heads, log, at)
 
 
 def range_of(path: Path, start: str | None, end: str | None) -> tuple[int, int]:

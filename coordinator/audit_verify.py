@@ -7,6 +7,7 @@ signature: whoever lacks the key can make no valid signature from the first byte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -53,6 +54,7 @@ class Verdict:
     signatures: int  # checked one by one
     confirmed: tuple[Witnessed, ...] = ()  # heads of this log that fit it
     elsewhere: int = 0  # heads of records that are not in what was checked
+    later: tuple[Witnessed, ...] = ()  # of these, heads behind the end, signed after the log was exported
     fault: Fault | None = None
 
     @property
@@ -103,13 +105,15 @@ def verify(
     after: Link = GENESIS,
     heads: Sequence[Witnessed] = (),
     whole: bool = True,
+    until: float = math.inf,
     every_signature: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
     """Check a log, or a piece that follows record `after`, up to the first fault.
 
     `heads` of this party that peers counter-signed are compared with the records. `whole`: the piece claims to reach
-    to the end of the log, so a head beyond it is a fault. `records` may raise ValueError for what is none.
+    to the end of the log as it was at the time `until` of the party's clock, so a head beyond it that was signed before
+    is a fault. `records` may raise ValueError for what is none.
     """
     walk = _Walk(party, verifier, after, after)
     confirmed: list[Witnessed] = []
@@ -147,11 +151,15 @@ def verify(
             fault = walk.settle()
             progress(record.seq)
     beyond = [w for seq, found in sorted(wanted.items()) if seq > walk.last.seq for w in found]
-    if fault is None and whole and beyond:
-        fault = _cut(beyond[-1], walk.last.seq)
+    hidden = [w for w in beyond if w.head.at < until]
+    if fault is None and whole and hidden:
+        fault = _cut(hidden[-1], walk.last.seq)
     fault = fault or false_head
     elsewhere = sum(len(found) for found in wanted.values())
-    return Verdict(after.seq + 1, walk.last.seq, walk.last.hash, walk.signatures, tuple(confirmed), elsewhere, fault)
+    later = tuple(beyond) if whole and not hidden else ()
+    return Verdict(
+        after.seq + 1, walk.last.seq, walk.last.hash, walk.signatures, tuple(confirmed), elsewhere, later, fault
+    )
 
 
 class _Source:

@@ -195,6 +195,9 @@ def _show(reports: list[dict[str, Any]]) -> None:
         )
         for peer, seen in report["confirmed"].items():
             say(f"  confirmed by {peer} up to record {seen['record']} at {_time(seen['at'])}")
+        for peer, seen in report["later"].items():
+            text = f"{peer} counter-signed record {seen['record']} at {_time(seen['at'])}, after this export"
+            say(f"  {text}: ask {report['party']} for a newer one, which must reach it")
         for log in report.get("access_log", {}).get("files", []):
             say(f"  access log {log['file']}: {log['pieces']} digests, {log['bytes']} bytes")
         for problem in report.get("access_log", {}).get("problems", []):

@@ -39,7 +39,7 @@ def log(signer: Signer, decision: str = "aa") -> list[Record]:
 
 def exported(signer: Signer, records: list[Record], *heads: Witnessed) -> bytes:
     header = header_of(signer.consortium, signer.party, signer.public)
-    return b"".join(export_lines(header, records, heads, len(records)))
+    return b"".join(export_lines(header, records, heads, len(records), 50.0))
 
 
 def confirmed(record: Record) -> Witnessed:

@@ -34,10 +34,16 @@ def witnessed(record: Record, signer: Signer = ALICE, witness: Signer = BOB) -> 
 
 
 def export(
-    path: Path, log: Sequence[Record], heads: Sequence[Witnessed] = (), signer: Signer = ALICE, after: Link = GENESIS
+    path: Path,
+    log: Sequence[Record],
+    heads: Sequence[Witnessed] = (),
+    signer: Signer = ALICE,
+    after: Link = GENESIS,
+    at: float = NOW + 100,
 ) -> Path:
     """The file of a log."""
-    lines = export_lines(header_of("demo", signer.party, signer.public, after), log, heads, log[-1].seq if log else 0)
+    header = header_of("demo", signer.party, signer.public, after)
+    lines = export_lines(header, log, heads, log[-1].seq if log else 0, at)
     path.write_bytes(b"".join(lines))
     return path
 

@@ -139,6 +139,14 @@ def test_a_rewritten_log_contradicts_the_peer_that_counter_signed_it(tmp_path: P
         assert "divergences" not in found
 
 
+def test_an_older_export_is_not_taken_for_a_cut_one(tmp_path: Path) -> None:
+    log = records(20)
+    other = export(tmp_path / "b.jsonl", records(3, BOB), [witnessed(log[4]), witnessed(log[14])], BOB)
+    found = compare_files(export(tmp_path / "a.jsonl", log[:10], at=NOW - 1), other, LOG_KEYS)
+    assert found["fault"] == ""
+    assert found["logs"]["alice"]["later"]["bob"]["record"] == 15
+
+
 def test_two_real_logs_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys: list[str] = []
 
