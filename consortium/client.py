@@ -84,6 +84,18 @@ class Coordinator:
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         with self._explained():
             response = self._client.request(method, path, **more)
+        return self._checked(response, method, path)
+
+    def stream(self, path: str, **params: Any) -> Iterator[bytes]:
+        """A long answer, piece by piece. Raises like `get`."""
+        given = {k: v for k, v in params.items() if v is not None}
+        with self._explained(), self._client.stream("GET", path, params=given) as response:
+            if not response.is_success:
+                response.read()
+                self._checked(response, "GET", path)
+            yield from response.iter_bytes()
+
+    def _checked(self, response: httpx.Response, method: str, path: str) -> httpx.Response:
         if response.is_success:
             return response
         where = f"{method} {self.url}/api/v1{path}"

@@ -1,10 +1,9 @@
-"""Command line: `python -m coordinator serve|audit verify|backup --config FILE`."""
+"""Command line: `python -m coordinator serve|audit|backup --config FILE`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import signal
 import sys
@@ -13,10 +12,10 @@ from pathlib import Path
 import structlog
 
 from coordinator.app import Coordinator
-from coordinator.audit import parse_lines, verify
+from coordinator.audit_command import add_audit, run_audit
 from coordinator.config import ConfigError, load_config
-from coordinator.context import load_signer, open_context
-from coordinator.offline import backup, read_records
+from coordinator.context import open_context
+from coordinator.offline import backup, tell
 from coordinator.signing import SigningError
 from coordinator.store import StoreError
 
@@ -26,21 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coordinator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the coordinator")
-    audit = commands.add_parser("audit", help="check an audit log")
-    audit.add_argument("action", choices=["verify"])
-    audit.add_argument("--file", type=Path, help="an export in JSON Lines; default: the own log")
-    audit.add_argument("--party", help="whose log it is; default: the own party's")
+    add_audit(commands)
     copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
     copy.add_argument("target", type=Path)
-    for command in (serve, audit, copy):
+    for command in (serve, copy):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
     options = parser.parse_args(arguments)
     try:
         if options.command == "serve":
             return asyncio.run(_serve(options.config))
         if options.command == "audit":
-            return _verify(options)
-        backup(load_config(options.config).state_dir / "coordinator.db", options.target)
+            return run_audit(options)
+        state_dir = load_config(options.config).state_dir
+        backup(state_dir / "coordinator.db", options.target)
+        tell(state_dir, "backup", f"the state was copied to {options.target}")
     except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
         print(f"coordinator: {e}", file=sys.stderr)
         return 2
@@ -67,19 +65,6 @@ async def _serve(config: Path) -> int:
     await ended.wait()
     await coordinator.stop()
     return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
-    signer, verifier = load_signer(config)
-    party = options.party or signer.party
-    if options.file:
-        with options.file.open(encoding="utf-8") as lines:
-            verdict = verify(parse_lines(lines), party, verifier)
-    else:
-        verdict = verify(read_records(config.state_dir / "coordinator.db"), party, verifier)
-    print(json.dumps({"party": party, "records": verdict.records, "head": verdict.head, "fault": verdict.fault}))
-    return 1 if verdict.fault else 0
 
 
 if __name__ == "__main__":

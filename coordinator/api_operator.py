@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from coordinator import submit as operations
 from coordinator import views
 from coordinator.accept import RefusedError
+from coordinator.audit_source import RangeError, export_of, range_of
 from coordinator.bundle import BundleError, unpack
 from coordinator.context import Context
 from coordinator.driver import read_output
@@ -26,6 +28,7 @@ from coordinator.worker import Worker
 JobPath = Annotated[JobId, Path()]
 FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
 BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+AuditPlace = Annotated[str | None, Query(pattern=r"^([1-9]\d{0,14}|\d{4}-\d\d-\d\d)$")]
 Reason = Annotated[str, Form(max_length=500)]
 
 
@@ -35,6 +38,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
     def authorised(token: BearerToken) -> None:
         given = token.credentials if token else ""
         if not hmac.compare_digest(given.encode(), context.operator_token.encode()):
+            context.strangers.refused("operator API", "wrong or missing operator's token")
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)])
@@ -134,9 +138,15 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         return Response(content, media_type="application/octet-stream")
 
     @router.get("/audit")
-    async def audit(start: Annotated[int, Query(ge=1)] = 1) -> StreamingResponse:
-        """The audit log as JSON Lines, from record `start`."""
-        lines = (record.line() + "\n" for record in context.store.records(start))
+    async def audit(start: AuditPlace = None, end: AuditPlace = None) -> StreamingResponse:
+        """The audit log as JSON Lines (docs/audit.md), whole or from one record or UTC date to another."""
+        state = context.config.state_dir / "coordinator.db"
+        try:
+            first, last = await asyncio.to_thread(range_of, state, start, end)
+            _, lines = await asyncio.to_thread(export_of, state, context.signer, first, last)
+        except RangeError as e:
+            raise RefusedError(422, str(e)) from e
+        context.store.note(time.time(), "exported", f"records {first} to {last} given to the operator")
         return StreamingResponse(lines, media_type="application/jsonl")
 
     return router

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from coordinator.accept import RefusedError, accept, accept_bundle, refuse_unpromised
 from coordinator.context import Context
-from coordinator.messages import Batch, Heartbeat, Known, Reach, Times
+from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
 from coordinator.metrics import Metrics
 from coordinator.peers import PeerError
 from coordinator.statements import JobId, Kind
@@ -50,14 +50,15 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         return {"job_id": job_id}
 
     @router.post("/heartbeat")
-    async def heartbeat(request: Request, beat: Heartbeat) -> Times:
+    async def heartbeat(request: Request, beat: Heartbeat) -> HeartbeatAnswer:
         """Receive a sign of life; answer with the times for the sender's clock measurement."""
         received = time.time()
-        state = context.peers.state[heard(request)]
+        party = heard(request)
+        state = context.peers.state[party]
         now = time.monotonic()
         state.alive = {(a.job_id, a.attempt): now for a in beat.alive}
-        state.audit_seq, state.audit_hash = beat.audit_seq, beat.audit_hash or ""
-        return Times(received_at=received, sent_at=time.time())
+        said = context.heads.receive(party, beat.audit_head) if beat.audit_head else None
+        return HeartbeatAnswer(received_at=received, sent_at=time.time(), audit_head=said)
 
     @router.get("/time")
     async def clock(request: Request) -> Times:

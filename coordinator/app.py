@@ -17,6 +17,8 @@ from fastapi.responses import PlainTextResponse, Response
 from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
+from coordinator.audit_daily import AuditFiles
+from coordinator.config import settings_digest
 from coordinator.context import Context
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.limits import BodyLimit, GatewayOnly
@@ -59,7 +61,8 @@ class Coordinator:
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
         peers = frozenset(self.context.config.peers)
-        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers)
+        refused = self.context.strangers.refused
+        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
         return app
 
     def operator_app(self) -> FastAPI:
@@ -98,9 +101,11 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        about = {"settings": settings_digest(config), "policy": config.policy.model_dump(mode="json")}
+        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
+        self._spawn(AuditFiles(self.context).run())
         for peer in config.peers:
             self._spawn(self._heartbeats(peer))
         self.worker.enqueue_all()
@@ -126,7 +131,10 @@ class Coordinator:
         up = False
         while True:
             try:
-                await self.context.peers.heartbeat(peer, self._beat(peer))
+                beat = self._beat(peer)
+                said = await self.context.peers.heartbeat(peer, beat)
+                if beat.audit_head:
+                    self.context.heads.confirmed(peer, beat.audit_head, said)
                 if not up:
                     self.worker.enqueue_all()  # deliveries wait for this peer
                 up = True
@@ -144,8 +152,7 @@ class Coordinator:
             for job in jobs
             if job and job.phase in (Phase.STARTING, Phase.RUNNING) and peer in job.proposal.parties
         ]
-        seq, digest = store.head() or (0, None)
-        return Heartbeat(alive=tuple(alive), audit_seq=seq, audit_hash=digest)
+        return Heartbeat(alive=tuple(alive), audit_head=self.context.heads.due(peer))
 
     async def _sweep(self) -> None:
         """End drivers that no record of ours wants: left by a crash between a launch and its record."""
@@ -159,6 +166,7 @@ class Coordinator:
                         wanted.add(submission_id(job_id, job.attempt))
                 for orphan in sorted(set(live) - wanted):
                     log.warning("stopping a driver that no job wants", submission=orphan)
+                    self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
                     await self.context.launcher.stop(orphan)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))

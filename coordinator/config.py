@@ -6,6 +6,7 @@ problem of a document is reported at once, with field, value and what is allowed
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -155,6 +156,8 @@ class Config(Model):
     timeouts: Timeouts
     limits: Limits = Limits()
     policy: Policy = Policy()
+    audit_heads_s: float = Field(60, gt=0)  # a peer is shown the own audit head every so many seconds
+    access_log: Path | None = None  # of the own gateway; None: its digests are not in the audit log
     certificate_file: Path | None = None  # the gateway's public certificate, for "days left"
 
     @model_validator(mode="after")
@@ -194,3 +197,9 @@ def load_config(path: Path) -> Config:
             for p in e.errors(include_url=False)
         ]
         raise ConfigError(f"{path}: {len(lines)} problem(s):\n" + "\n".join(lines)) from e
+
+
+def settings_digest(config: Config) -> str:
+    """SHA-256 of all settings, as sorted JSON; secrets are not among them, only their paths."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

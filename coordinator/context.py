@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coordinator.audit_exchange import HeadExchange
+from coordinator.bounded import BoundedNotes
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.model import Checks, Job, Phase
@@ -28,6 +30,8 @@ class Context:
     ways: Ways
     operator_token: str
     gateway_token: str
+    heads: HeadExchange
+    strangers: BoundedNotes
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
@@ -80,13 +84,16 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     config = load_config(path)
     signer, verifier = load_signer(config)
     (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
+    store = Store(config.state_dir / "coordinator.db", signer, config.party)
     return Context(
         config=config,
         signer=signer,
         verifier=verifier,
         operator_token=read_secret(config.secrets.operator_token_file),
         gateway_token=read_secret(config.secrets.gateway_token_file),
-        store=Store(config.state_dir / "coordinator.db", signer, config.party),
+        store=store,
+        heads=HeadExchange(config, store, signer, verifier),
+        strangers=BoundedNotes(store),
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url),
         ways=Ways(config),

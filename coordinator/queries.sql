@@ -64,6 +64,23 @@ CREATE TRIGGER IF NOT EXISTS events_keep_update BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_keep_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+-- audit heads that a peer counter-signed: own ones with the peers' signatures, peers' ones with the own
+CREATE TABLE IF NOT EXISTS heads (
+    author    TEXT NOT NULL,
+    witness   TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    hour      INTEGER NOT NULL,
+    content   TEXT NOT NULL,
+    PRIMARY KEY (author, witness, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit_faults (
+    party     TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    hash      TEXT NOT NULL,
+    at        REAL NOT NULL,
+    reason    TEXT NOT NULL,
+    PRIMARY KEY (party, seq, hash)
+) STRICT, WITHOUT ROWID;
 
 -- name: insert_job
 INSERT INTO jobs VALUES (:job_id, :initiator, :priority, :phase, :attempt, :starts, :prepared_at, :ended_at, :retry_at, :settled,
@@ -103,6 +120,9 @@ WHERE phase = 'approved' AND initiator = :me AND retry_at <= :now AND jobs.job_i
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;
 
+-- name: count_ended
+SELECT count(*) FROM jobs WHERE phase IN ('succeeded', 'failed', 'cancelled', 'diverged');
+
 -- name: insert_statement
 INSERT INTO statements VALUES (:job_id, :attempt, :kind, :party, :content);
 
@@ -140,10 +160,42 @@ SELECT digest, job_id FROM requests WHERE key = :key;
 INSERT INTO events VALUES (:seq, :content, :hash, :signature);
 
 -- name: last_event
-SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1;
+SELECT seq, hash, signature FROM events ORDER BY seq DESC LIMIT 1;
 
 -- name: events_from
-SELECT seq, content, hash, signature FROM events WHERE seq >= :seq ORDER BY seq LIMIT :limit;
+SELECT seq, content, hash, signature FROM events WHERE seq BETWEEN :seq AND :last ORDER BY seq LIMIT :limit;
+
+-- name: first_event_since
+SELECT seq FROM events WHERE seq >= :first AND json_extract(content, '$.at') >= :at ORDER BY seq LIMIT 1;
+
+-- name: newest_event
+-- Reads from the end: what is looked for is written at least daily.
+SELECT content FROM events WHERE json_extract(content, '$.kind') = :kind ORDER BY seq DESC LIMIT 1;
+
+-- name: thin_heads
+-- Before a new head of this hour comes in: all but the first of the hour go.
+DELETE FROM heads WHERE author = :author AND witness = :witness AND hour = :hour AND seq > (
+    SELECT min(seq) FROM heads WHERE author = :author AND witness = :witness AND hour = :hour);
+
+-- name: insert_head
+INSERT OR IGNORE INTO heads VALUES (:author, :witness, :seq, :hour, :content);
+
+-- name: last_head
+SELECT content FROM heads WHERE author = :author AND witness = :witness ORDER BY seq DESC LIMIT 1;
+
+-- name: head_at
+SELECT content FROM heads WHERE author = :author AND witness = :witness AND seq = :seq;
+
+-- name: all_heads
+SELECT content FROM heads ORDER BY author, seq, witness;
+
+-- name: insert_audit_fault
+INSERT OR IGNORE INTO audit_faults SELECT :party, :seq, :hash, :at, :reason
+WHERE (SELECT count(*) FROM audit_faults WHERE party = :party) < :most;
+
+-- name: audit_faults
+-- The first contradiction of each party.
+SELECT party, reason FROM audit_faults ORDER BY at DESC;
 
 -- name: events_of_job
 SELECT content FROM events WHERE json_extract(content, '$.job_id') = :job_id ORDER BY seq;

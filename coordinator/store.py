@@ -11,12 +11,13 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from coordinator.audit import Record, append
+from coordinator.audit import GENESIS, Link, Record, append
+from coordinator.audit_heads import Head, Witnessed
 from coordinator.failpoints import Step, failpoint
 from coordinator.model import TRANSITIONS, Job, Phase
 from coordinator.signing import Signer
@@ -46,6 +47,7 @@ def load_queries() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+MAX_SEQ = 2**62
 _FIELDS = ("attempt", "starts", "prepared_at", "ended_at", "retry_at", "settled", "driver_gone", "reason", "version")
 
 
@@ -159,8 +161,8 @@ class Store:
             self._append({"at": round(now, 3), "kind": kind, "reason": why, **more})
 
     def _append(self, event: dict[str, Any]) -> None:
-        record = append(self.head(), event, self._signer)
-        self._db.execute(self._q["insert_event"], vars(record))
+        record = append(self.last_link(), event, self._signer)
+        self._db.execute(self._q["insert_event"], asdict(record))
 
     def _row(self, job: Job, now: float) -> dict[str, Any]:
         about = {"job_id": job.job_id, "initiator": job.initiator, "priority": job.proposal.priority}
@@ -198,6 +200,10 @@ class Store:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}
 
+    def ended_jobs(self) -> int:
+        """How many jobs have ended."""
+        return int(self._all("count_ended")[0][0])
+
     def used_slots(self) -> dict[int, str]:
         """Slot -> job that holds it."""
         return {r[0]: r[1] for r in self._all("used_slots")}
@@ -222,14 +228,63 @@ class Store:
 
     def head(self) -> tuple[int, str] | None:
         """Number and hash of the last audit record."""
-        rows = self._all("last_event")
-        return (rows[0]["seq"], rows[0]["hash"]) if rows else None
+        link = self.last_link()
+        return (link.seq, link.hash) if link.seq else None
 
-    def records(self, start: int = 1) -> Iterator[Record]:
-        """Audit records in order, read in pages."""
-        while page := self._all("events_from", seq=start, limit=1000):
+    def last_link(self) -> Link:
+        """The end of the audit chain, which the next record is chained to."""
+        rows = self._all("last_event")
+        return Link(**dict(rows[0])) if rows else GENESIS
+
+    def records(self, start: int = 1, last: int = MAX_SEQ) -> Iterator[Record]:
+        """Audit records from `start` to `last` in order, read in pages."""
+        while page := self._all("events_from", seq=start, last=last, limit=1000):
             yield from (Record(**dict(r)) for r in page)
             start = page[-1]["seq"] + 1
+
+    def first_record_since(self, at: float, first: int = 1) -> int | None:
+        """Number of the first audit record, from `first` on, of that time (seconds since 1970) or later."""
+        return next((int(r[0]) for r in self._all("first_event_since", at=at, first=first)), None)
+
+    def newest(self, kind: str) -> dict[str, Any] | None:
+        """Content of the newest audit record of a kind."""
+        rows = self._all("newest_event", kind=kind)
+        return json.loads(rows[0][0]) if rows else None
+
+    def keep_head(self, witnessed: Witnessed, now: float) -> None:
+        """Keep a counter-signed audit head; of each hour and pair of parties only the first and the last stay."""
+        head, witness = witnessed.head, witnessed.witness
+        pair = {"author": head.party, "witness": witness.by, "hour": int(now // 3600)}
+        with self._transaction(None):
+            self._db.execute(self._q["thin_heads"], pair)
+            self._db.execute(self._q["insert_head"], pair | {"seq": head.seq, "content": witnessed.model_dump_json()})
+
+    def last_head(self, author: str, witness: str) -> Witnessed | None:
+        """The newest audit head of `author` that `witness` counter-signed, as far as it is known here."""
+        rows = self._all("last_head", author=author, witness=witness)
+        return Witnessed.model_validate_json(rows[0][0]) if rows else None
+
+    def head_at(self, author: str, witness: str, seq: int) -> Witnessed | None:
+        """The kept audit head of this record number."""
+        rows = self._all("head_at", author=author, witness=witness, seq=seq)
+        return Witnessed.model_validate_json(rows[0][0]) if rows else None
+
+    def heads(self) -> list[Witnessed]:
+        """All counter-signed audit heads: own ones and those of peers."""
+        return [Witnessed.model_validate_json(r[0]) for r in self._all("all_heads")]
+
+    def add_audit_fault(self, head: Head, now: float, why: str) -> bool:
+        """Keep a head that contradicts an earlier one, and record it. False if it is known or there are enough."""
+        values = {"party": head.party, "seq": head.seq, "hash": head.hash, "at": now, "reason": why, "most": 100}
+        with self._transaction(None):
+            if self._db.execute(self._q["insert_audit_fault"], values).rowcount != 1:
+                return False
+            self._append({"at": round(now, 3), "kind": "audit-fault", "reason": why, "head": head.model_dump()})
+        return True
+
+    def audit_faults(self) -> dict[str, str]:
+        """Party -> the first contradiction that was seen in its audit heads."""
+        return {r[0]: r[1] for r in self._all("audit_faults")}
 
     def events_of(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first."""

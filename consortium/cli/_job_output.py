@@ -115,6 +115,9 @@ def status(found: Mapping[str, Any]) -> None:
             _safe(peer.get("error") or ""),
         )
     out.print(grid, soft_wrap=False)
+    for name, peer in found.get("peers", {}).items():
+        if fault := peer.get("audit", {}).get("fault"):
+            out.print(f"[red]audit[/]        {_safe(name)}: {_safe(fault)}")
     slots = found.get("slots", {})
     if isinstance(slots, Mapping) and slots:
         used = slots.get("used", {})

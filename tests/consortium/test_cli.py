@@ -96,7 +96,20 @@ def names(app: Any) -> Iterator[list[str]]:
 def test_every_command_of_ours_has_help_with_an_example(command: Command, name: list[str]) -> None:
     said = command(*name, "--help")
     assert said.code == 0
-    if name[0] in ("init", "join", "lint", "timeouts", "up", "preview", "down", "outputs", "unlock", "job", "status"):
+    if name[0] in (
+        "init",
+        "join",
+        "lint",
+        "timeouts",
+        "up",
+        "preview",
+        "down",
+        "outputs",
+        "unlock",
+        "job",
+        "status",
+        "audit",
+    ):
         assert f"consortium {' '.join(name)}" in said.out
 
 
@@ -323,7 +336,7 @@ def test_status_and_list_show_strangers_text_as_text(command: Command, api: Api)
 def test_the_institution_at_a_glance(command: Command, api: Api) -> None:
     peers = {
         "bob": {"up": True, "heard_s": 200.0, "offset_ms": 1.5, "round_trip_ms": 2.0, "error": None},
-        "carol": {"up": False},
+        "carol": {"up": False, "audit": {"fault": "carol shows an audit log of 3 records; it had 9 before"}},
     }
     api.answers["GET", "/status"] = (
         200,

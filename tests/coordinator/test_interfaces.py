@@ -355,7 +355,7 @@ def test_outputs_stay_inside_their_folder(tmp_path: Path) -> None:
         assert (await b.api("GET", f"jobs/{job_id}/result")).status_code == 500
         assert (await b.api("GET", f"jobs/{job_id}/logs")).status_code == 502  # no Ray here
         lines = (await b.api("GET", "audit")).text.splitlines()
-        assert json.loads(lines[0])["seq"] == 1
+        assert [json.loads(lines[0])["party"], json.loads(lines[1])["seq"]] == ["bob", 1]
         b.context.store.close()
 
     play(tmp_path, body)
