@@ -24,6 +24,7 @@ from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Metrics
 from coordinator.model import Phase
 from coordinator.peers import PeerError
+from coordinator.policy import policy_digest
 from coordinator.statuspage import page_routes
 from coordinator.worker import Worker
 
@@ -98,7 +99,8 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        why = f"coordinator {_release()} of {config.party}"
+        self.context.store.note(time.time(), "started", why, policy=policy_digest(config.policy))
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
         for peer in config.peers:

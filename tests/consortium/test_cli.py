@@ -236,12 +236,12 @@ def test_join_says_what_it_made(command: Command, tmp_path: Path, monkeypatch: p
         "a=x.csv",
         "--dataset",
         "b=/data/y.csv",
-        "--approve",
-        "all",
+        "--policy",
+        "approve",
     ]
     said = command(*arguments)
     assert "AA:BB" in said.out
-    assert asked[0] == joining.Wishes(("h", 1), {"a": "parties/x.csv", "b": "/data/y.csv"}, approve="all")
+    assert asked[0] == joining.Wishes(("h", 1), {"a": "parties/x.csv", "b": "/data/y.csv"}, policy="approve")
     assert command("join", "alice", "--renew", "--json").json()["ca_fingerprint"] == "AA:BB"
     assert asked[1].renew
 
