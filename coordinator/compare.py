@@ -15,7 +15,7 @@ from coordinator.statements import ProposalBody
 CONTEXT_LINES = 3
 LINE_PAIRS = 4_000_000
 """Pairs of lines that are compared for the shortest diff, over all files; beyond, what differs is shown whole."""
-_TERMS = frozenset({"program", "parties", "datasets", "parameters", "versions", "max_attempts", "consortium_digest"})
+_NOT_TERMS = frozenset({"description", "program_digest", "bundle_bytes", "created_at", "deadline"})
 
 
 def changed_files(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, str]:
@@ -108,5 +108,5 @@ def _sizes(old: bytes | None, new: bytes | None) -> str:
 
 
 def _pretty(body: ProposalBody) -> list[str]:
-    terms = body.model_dump(mode="json", include=set(_TERMS))
+    terms = body.model_dump(mode="json", exclude=set(_NOT_TERMS))
     return json.dumps(terms, indent=1, sort_keys=True, ensure_ascii=False).split("\n")

@@ -135,7 +135,7 @@ class Store:
     def remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
         """Note a request that changed nothing, so that its key cannot be used for another."""
         if request:
-            with self._transaction():
+            with self._transaction(None):
                 self._remember(request, job_id, now)
 
     def _remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
