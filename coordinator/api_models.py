@@ -169,6 +169,7 @@ def refusals(*statuses: int) -> Responses:
 
 
 MEANINGS: dict[int, str] = {
+    400: "the body cannot be read",
     401: "the token is missing or wrong",
     403: "a signature or an author that does not fit",
     404: "not known here, or not here yet",

@@ -51,6 +51,7 @@ Key = Annotated[
 ]
 _MADE_BEFORE: Responses = {200: {"model": JobDetail, "description": "an earlier request with the key made this job"}}
 _BYTES: Responses = {200: {"content": {"application/octet-stream": {}}}}
+_TEXT: Responses = {200: {"content": {"text/plain": {}}}}
 _LINES: Responses = {200: {"content": {"application/jsonl": {}}}}
 
 
@@ -63,7 +64,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(
-        prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)], responses=refusals(401, 413, 422)
+        prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)], responses=refusals(400, 401, 413, 422)
     )
 
     def answer(job: Job) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         """End the job at every party."""
         return answer(operations.cancel(context, job_id, reason, key=key))
 
-    @router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse, responses=refusals(404, 502))
+    @router.get("/jobs/{job_id}/logs", response_class=Response, responses=_TEXT | refusals(404, 502))
     async def logs(
         request: Request,
         job_id: JobPath,
@@ -137,8 +138,9 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         """This party's driver output. `follow` streams until the attempt has ended."""
         found = operations.find(context, job_id)
         number = attempt or max(found.attempt, 1)
+        text = await read_logs(context, job_id, number)  # before the answer begins: it may be a refusal
         if not follow:
-            return PlainTextResponse(await read_logs(context, job_id, number))
+            return PlainTextResponse(text)
         return StreamingResponse(_follow(context, request, job_id, number), media_type="text/plain; charset=utf-8")
 
     @router.get("/jobs/{job_id}/result", response_model=JsonValue, responses=refusals(404, 500))
@@ -169,7 +171,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         return Response(content, media_type="application/octet-stream")
 
     @router.get("/audit", response_class=StreamingResponse, responses={200: {"content": {"application/jsonl": {}}}})
-    async def audit(start: Annotated[int, Query(ge=1)] = 1) -> StreamingResponse:
+    async def audit(start: Annotated[int, Query(ge=1, le=2**53)] = 1) -> StreamingResponse:
         """The audit log as JSON Lines, from record `start`."""
         lines = (record.line() + "\n" for record in context.store.records(start))
         return StreamingResponse(lines, media_type="application/jsonl")
@@ -197,7 +199,11 @@ async def _follow(context: Context, request: Request, job_id: str, attempt: int)
     while not await request.is_disconnected():
         job = context.store.load(job_id)
         ended = job is None or job.phase.terminal or job.attempt > attempt
-        text = await read_logs(context, job_id, attempt)
+        try:
+            text = await read_logs(context, job_id, attempt)
+        except RefusedError as e:
+            yield f"\n(this is not the end: {e})\n"
+            return
         if len(text) > sent:
             yield text[sent:]
             sent = len(text)

@@ -31,8 +31,13 @@ _TAR_BODY = {
     }
 }
 # Documents what GatewayOnly checks before a request comes here.
-_GATEWAY_TOKEN = APIKeyHeader(name="x-consortium-gateway-token", scheme_name="gateway", auto_error=False)
-_PARTY = APIKeyHeader(name="x-consortium-party", scheme_name="party", auto_error=False)
+_GATEWAY = APIKeyHeader(
+    name="x-consortium-gateway-token",
+    scheme_name="gateway",
+    description="The secret of the own gateway, which sets x-consortium-party beside it: the peer whose certificate it "
+    "has verified. What a peer sends under these names is dropped.",
+    auto_error=False,
+)
 
 
 def peer_routes(context: Context, worker: Worker) -> APIRouter:
@@ -40,8 +45,8 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
     router = APIRouter(
         prefix="/peer/v1",
         tags=["peer"],
-        dependencies=[Depends(_GATEWAY_TOKEN), Depends(_PARTY)],
-        responses=refusals(401, 403, 413, 422),
+        dependencies=[Depends(_GATEWAY)],
+        responses=refusals(400, 401, 403, 413, 422),
     )
 
     def heard(request: Request) -> str:

@@ -29,7 +29,7 @@ class Heartbeat(Model):
     """Sign of life: which attempts live at the sender, and how far its audit log is."""
 
     alive: tuple[Alive, ...] = Field((), max_length=100)
-    audit_seq: int = Field(0, ge=0)
+    audit_seq: int = Field(0, ge=0, le=2**53)
     audit_hash: Digest | None = None
 
 

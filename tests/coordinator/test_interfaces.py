@@ -200,6 +200,7 @@ MALFORMED: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("unknown field", lambda d: d["statements"][0].update(extra=1)),
     ("unknown field in the body", lambda d: d["statements"][0]["body"].update(extra=1)),
     ("unknown kind", lambda d: d["statements"][0].update(kind="order")),
+    ("kind that is a list", lambda d: d["statements"][0].update(kind=["proposal"])),
     ("body of another kind", lambda d: d["statements"][0].update(body={"reason": "x"})),
     ("attempt of a proposal", lambda d: d["statements"][0].update(attempt=1)),
     ("job id with a path", lambda d: d["statements"][0].update(job_id="../../etc")),
