@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from consortium.cli._common import JsonOption, WorkspaceOption, emit, open_workspace, say
+from consortium.cli._completion import members
 from consortium.errors import UsageError
 from consortium.workspace import Workspace
 
@@ -45,7 +46,7 @@ def _say_files(folder: Path, outcome: dict[str, str]) -> None:
 
 
 def join(
-    party: Annotated[str, typer.Argument(help="The member this institution is.")],
+    party: Annotated[str, typer.Argument(help="The member this institution is.", autocompletion=members)],
     endpoint: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where the peers reach this gateway. Needed once.")
     ] = None,
