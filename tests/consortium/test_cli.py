@@ -174,6 +174,14 @@ def test_usage_errors_are_exit_code_2(command: Command, tmp_path: Path) -> None:
     assert command("join", "alice", "-w", tmp_path, "--dataset", "nopath").code == 2
 
 
+@pytest.mark.parametrize("arguments", [["lnt"], ["job", "approve"], ["lint", "--no-such"], ["job", "logs", "j", "x"]])
+def test_wrong_usage_is_json_too(command: Command, arguments: list[str]) -> None:
+    said = command(*arguments, "--json")
+    assert said.code == said.json()["exit_code"] == 2
+    assert said.json()["error"]["what"]
+    assert command("job", "list", "--json", "--help").code == 0
+
+
 def test_timeouts_prints_every_value_with_its_reason(command: Command, tmp_path: Path) -> None:
     builders.write(tmp_path)
     text = command("timeouts", "-w", tmp_path).out

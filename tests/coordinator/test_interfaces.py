@@ -17,6 +17,7 @@ from coordinator_rig import GATEWAY_TOKEN, OPERATOR_TOKEN, Rig, job_folder
 from coordinator.app import Coordinator
 from coordinator.bundle import digest, pack, unpack
 from coordinator.context import open_context
+from coordinator.launcher import LauncherError
 from coordinator.model import Checks, Draft, Phase
 from coordinator.signing import Signer
 from coordinator.statements import (
@@ -395,6 +396,28 @@ def test_status_page(tmp_path: Path) -> None:
         assert "bob" in said.cancels()
         assert (await page.post("/logout", data={"csrf": csrf})).status_code == 303
         assert "Operator" in (await page.get("/")).text
+
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
+
+
+def test_a_followed_log_that_breaks_off_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(b: Lone) -> None:
+        texts = iter(["one\n", "one\n", "one\ntwo\n"])
+
+        async def logs(_: str) -> str:
+            try:
+                return next(texts)
+            except StopIteration:
+                raise LauncherError("Ray is gone") from None
+
+        monkeypatch.setattr(b.context.launcher, "logs", logs)
+        await b.send(b.proposal())
+        answer = await b.api("GET", f"jobs/{JOB_ID}/logs?follow=true")
+        assert answer.status_code == 200
+        assert answer.text.startswith("one\ntwo\n\n(this is not the end: ")
+        assert "Ray is gone" in answer.text
+        assert (await b.api("GET", f"jobs/{JOB_ID}/logs?follow=true")).status_code == 502  # from the beginning
+        assert (await b.api("GET", f"audit?start={2**63}")).status_code == 422
 
     play(tmp_path, body, policy=lambda p: {"default": "person"})
 
