@@ -176,8 +176,9 @@ MEANINGS: dict[int, str] = {
     409: "it contradicts what is known or was asked before",
     413: "the body is longer than allowed",
     422: "not of the form described here",
-    429: "too many open jobs",
+    429: "too many requests or open jobs; later it may go",
     500: "what a program left cannot be read",
     502: "what stands behind this coordinator does not answer",
-    503: "a concurrent change; send it again",
+    503: "a concurrent change, or the state cannot be written; send it again",
+    507: "no room on the disk",
 }

@@ -64,7 +64,10 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(
-        prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)], responses=refusals(400, 401, 413, 422)
+        prefix="/api/v1",
+        tags=["operator"],
+        dependencies=[Depends(authorised)],
+        responses=refusals(400, 401, 413, 422, 429, 503, 507),
     )
 
     def answer(job: Job) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         "/jobs",
         status_code=201,
         response_model=JobDetail,
-        responses=_MADE_BEFORE | refusals(409, 429),
+        responses=_MADE_BEFORE | refusals(409),
     )
     async def submit(bundle: UploadFile, response: Response, key: Key = None) -> dict[str, Any]:
         """Submit a job folder: an uncompressed tar with job.yaml."""

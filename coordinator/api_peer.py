@@ -46,7 +46,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         prefix="/peer/v1",
         tags=["peer"],
         dependencies=[Depends(_GATEWAY)],
-        responses=refusals(400, 401, 403, 413, 422),
+        responses=refusals(400, 401, 403, 413, 422, 429, 503, 507),
     )
 
     def heard(request: Request) -> str:
@@ -59,7 +59,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
             f"/{kind}",
             name=f"receive_{kind}",
             summary=f"Receive signed {kind} statements of one job",
-            responses=refusals(404, 409, 503),
+            responses=refusals(404, 409),
         )
         async def receive(request: Request, batch: Batch) -> Taken:
             """A statement is known by job, attempt, kind and party: sending it again changes nothing."""
@@ -112,7 +112,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
             context.nonces.add(brought.nonce)
         return brought
 
-    @router.get("/jobs/{job_id}/decision", responses=refusals(404, 503))
+    @router.get("/jobs/{job_id}/decision", responses=refusals(404))
     async def decision(request: Request, job_id: JobPath, attempt: Annotated[int, Query(ge=1, le=10_000)]) -> Known:
         """What is known here of the decision on an attempt (cooperative termination)."""
         heard(request)

@@ -24,6 +24,11 @@ class Previous:
     diff: dict[str, str]
     proposal_diff: str  # what is proposed besides the files: parameters, datasets, parties, versions
 
+    @property
+    def text(self) -> str:
+        """All of it as one unified diff; empty when the same was approved then."""
+        return self.proposal_diff + "".join(self.diff.values())
+
 
 def job_folder(context: Context, job: Job) -> dict[str, bytes]:
     """The job's files. Raises RefusedError 404 while they are not here."""

@@ -18,6 +18,7 @@ from coordinator import store as store_module
 from coordinator.bundle import digest
 from coordinator.model import Job
 from coordinator.policy import policy_digest
+from coordinator.previous import compared
 from coordinator.statements import Kind
 
 PERSON = {"default": "person"}
@@ -164,6 +165,9 @@ def test_a_program_is_compared_with_the_last_approved_one_of_its_name(tmp_path: 
         # a folder that is gone is no basis, and neither is a denied job
         b.context.bundle_path(known(b, old).proposal.program_digest).unlink()
         third = await submitted(b, "print(3)\n")
+        whole = compared(b.context, known(b, second), known(b, third)).text
+        assert "+++ b/proposal" in whole
+        assert "+print(3)\n" in whole
         assert "-print(2)" in (await previous(third))["diff"]["main.py"]
 
     play(tmp_path, body, policy=lambda p: PERSON)
