@@ -1,4 +1,4 @@
-"""Command line: `python -m coordinator serve|audit|backup --config FILE`."""
+"""Command line: `python -m coordinator serve|audit|backup|openapi`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from coordinator.audit_command import add_audit, run_audit
 from coordinator.config import ConfigError, load_config
 from coordinator.context import open_context
 from coordinator.offline import backup, tell
+from coordinator.openapi import document
 from coordinator.signing import SigningError
 from coordinator.store import StoreError
 
@@ -30,8 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     copy.add_argument("target", type=Path)
     for command in (serve, copy):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
+    printed = commands.add_parser("openapi", help="print an interface's OpenAPI document; needs no configuration")
+    printed.add_argument("interface", choices=["operator", "peer"])
     options = parser.parse_args(arguments)
     try:
+        if options.command == "openapi":
+            print(document(options.interface), end="")
+            return 0
         if options.command == "serve":
             return asyncio.run(_serve(options.config))
         if options.command == "audit":

@@ -25,7 +25,9 @@ from coordinator.limits import BodyLimit, GatewayOnly
 from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Metrics
 from coordinator.model import Phase
+from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
+from coordinator.policy import policy_digest
 from coordinator.statuspage import page_routes
 from coordinator.worker import Worker
 
@@ -55,7 +57,7 @@ class Coordinator:
     def peer_app(self) -> FastAPI:
         """What peers reach through the gateway."""
         limits = self.context.config.limits
-        app = FastAPI(title="Consortium coordinator, for peers", version=_release(), docs_url=None, redoc_url=None)
+        app = FastAPI(**PEER)
         app.include_router(peer_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
@@ -67,20 +69,20 @@ class Coordinator:
 
     def operator_app(self) -> FastAPI:
         """What the institution's own people reach."""
-        app = FastAPI(title="Consortium coordinator", version=_release(), docs_url=None, redoc_url=None)
+        app = FastAPI(**OPERATOR)
         app.include_router(operator_routes(self.context, self.worker))
         app.include_router(page_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.metrics)
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
 
-        @app.get("/healthz", response_class=PlainTextResponse)
+        @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
         async def healthz() -> str:
             """200 while the coordinator answers and its state can be read."""
             self.context.store.head()
             return "ok\n"
 
-        @app.get("/metrics", response_class=Response)
+        @app.get("/metrics", response_class=Response, include_in_schema=False)
         async def metrics() -> Response:
             """Prometheus metrics."""
             return Response(self.metrics.render(self.context), media_type="text/plain; version=0.0.4")
@@ -101,7 +103,7 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        about = {"settings": settings_digest(config), "policy": config.policy.model_dump(mode="json")}
+        about = {"settings": settings_digest(config), "policy": policy_digest(config.policy)}
         self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())

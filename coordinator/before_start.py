@@ -29,7 +29,8 @@ def proposed(job: Job, seen: Observed) -> Commit | None:
         own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
         verdict = own if job.leads else seen.policy
         if verdict:
-            return Commit(Step.APPROVAL, f"{verdict.verdict} by {verdict.by}", (Draft(Kind.APPROVAL, 0, verdict),))
+            why = f"{verdict.verdict} by {verdict.by}" + (f": {verdict.reason}" if verdict.reason else "")
+            return Commit(Step.APPROVAL, why, (Draft(Kind.APPROVAL, 0, verdict),))
     if all(p in said and said[p].verdict == "approve" for p in job.proposal.parties):
         return Commit(Step.APPROVED, "every party approved", phase=Phase.APPROVED)
     return None

@@ -52,8 +52,10 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE TABLE IF NOT EXISTS requests (
     key       TEXT PRIMARY KEY,
     digest    TEXT NOT NULL,
-    job_id    TEXT NOT NULL
+    job_id    TEXT NOT NULL,
+    at        REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at);
 CREATE TABLE IF NOT EXISTS events (
     seq       INTEGER PRIMARY KEY,
     content   TEXT NOT NULL,
@@ -123,6 +125,16 @@ SELECT phase, count(*) FROM jobs GROUP BY phase;
 -- name: count_ended
 SELECT count(*) FROM jobs WHERE phase IN ('succeeded', 'failed', 'cancelled', 'diverged');
 
+-- name: approved_before
+-- Other jobs of a name that this party approved: those of the initiator first, newest first.
+SELECT proposals.job_id FROM statements AS proposals
+    JOIN statements AS approvals USING (job_id)
+    JOIN jobs USING (job_id)
+WHERE proposals.attempt = 0 AND proposals.kind = 'proposal' AND approvals.attempt = 0 AND approvals.kind = 'approval'
+    AND approvals.party = :me AND json_extract(approvals.content, '$.body.verdict') = 'approve'
+    AND json_extract(proposals.content, '$.body.name') = :job_name AND job_id <> :job_id
+ORDER BY proposals.party = :initiator DESC, created_at DESC LIMIT 20;
+
 -- name: insert_statement
 INSERT INTO statements VALUES (:job_id, :attempt, :kind, :party, :content);
 
@@ -151,7 +163,12 @@ INSERT OR IGNORE INTO receipts VALUES (:job_id, :attempt, :kind, :party, :peer);
 SELECT attempt, kind, party, peer FROM receipts WHERE job_id = :job_id;
 
 -- name: insert_request
-INSERT INTO requests VALUES (:key, :digest, :job_id);
+INSERT INTO requests VALUES (:key, :digest, :job_id, :now);
+
+-- name: forget_requests
+-- Those that are too old, and the oldest beyond the most that are kept.
+DELETE FROM requests WHERE at < :before
+    OR key IN (SELECT key FROM requests ORDER BY at DESC LIMIT -1 OFFSET :most);
 
 -- name: get_request
 SELECT digest, job_id FROM requests WHERE key = :key;

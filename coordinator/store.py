@@ -48,6 +48,8 @@ def load_queries() -> dict[str, str]:
 
 
 MAX_SEQ = 2**62
+REQUEST_S = 30 * 86400.0  # an idempotency key counts for so long
+REQUEST_ROWS = 10_000  # and so many are kept
 _FIELDS = ("attempt", "starts", "prepared_at", "ended_at", "retry_at", "settled", "driver_gone", "reason", "version")
 
 
@@ -105,13 +107,14 @@ class Store:
         with self._transaction(step):
             self._db.execute(self._q["insert_job"], self._row(job, now))
             self._add_statements(job, list(job.statements.values()))
-            if request:
-                values = {"key": request[0], "digest": request[1], "job_id": job.job_id}
-                self._db.execute(self._q["insert_request"], values)
+            self._remember(request, job.job_id, now)
             self._event(job, now, "created", why, None)
 
-    def save(self, step: Step, old: Job, new: Job, now: float, why: str) -> None:
-        """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints.
+    def save(
+        self, step: Step, old: Job, new: Job, now: float, why: str, request: tuple[str, str] | None = None
+    ) -> None:
+        """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints;
+        `request` as in `create`.
 
         Raises StaleError (SlotTakenError for a slot in use); then nothing was written.
         """
@@ -128,7 +131,20 @@ class Store:
             self._add_statements(new, added)
             for _, second in new.conflicts[len(old.conflicts) :]:
                 self._db.execute(self._q["insert_conflict"], _statement_row(second))
+            self._remember(request, new.job_id, now)
             self._event(new, now, "changed", why, old, added)
+
+    def remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
+        """Note a request that changed nothing, so that its key cannot be used for another."""
+        if request:
+            with self._transaction(None):
+                self._remember(request, job_id, now)
+
+    def _remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
+        if request:
+            values = {"key": request[0], "digest": request[1], "job_id": job_id, "now": now}
+            self._db.execute(self._q["insert_request"], values)
+            self._db.execute(self._q["forget_requests"], {"before": now - REQUEST_S, "most": REQUEST_ROWS})
 
     def _reserve(self, job: Job) -> None:
         try:
@@ -196,6 +212,12 @@ class Store:
         """How many jobs of this party's queue come before this one and could ask for an attempt now."""
         return int(self._all("count_ahead", me=self._me, job_id=job.job_id, now=now)[0][0])
 
+    def approved_before(self, job_id: str, name: str, initiator: str) -> list[str]:
+        """Other jobs of this name that this party approved, the initiator's first, newest first; at most 20."""
+        return [
+            r[0] for r in self._all("approved_before", me=self._me, job_id=job_id, job_name=name, initiator=initiator)
+        ]
+
     def phase_counts(self) -> dict[str, int]:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}
@@ -220,10 +242,10 @@ class Store:
         return frozenset((Key(r["attempt"], Kind(r["kind"]), r["party"]), r["peer"]) for r in rows)
 
     def request(self, key: str, digest: str) -> str | None:
-        """Job made by an earlier request with this idempotency key; UsedKeyError if that was another request."""
+        """Job of an earlier request with this idempotency key; UsedKeyError if that was another request."""
         rows = self._all("get_request", key=key)
         if rows and rows[0]["digest"] != digest:
-            raise UsedKeyError(f"Idempotency-Key {key!r} was used for another request, which made {rows[0]['job_id']}")
+            raise UsedKeyError(f"Idempotency-Key {key!r} was used for another request, about job {rows[0]['job_id']}")
         return str(rows[0]["job_id"]) if rows else None
 
     def head(self) -> tuple[int, str] | None:

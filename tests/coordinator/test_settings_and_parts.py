@@ -29,14 +29,22 @@ from coordinator.messages import Heartbeat, Times
 from coordinator.peers import PeerError, Peers, PeerState, Sample, measure
 from coordinator.session import load as load_session
 
+
+def deny(**fields: Any) -> dict[str, Any]:
+    """A policy of one rule."""
+    return {"rules": [{"name": "r", "verdict": "deny", **fields}]}
+
+
 PROBLEMS: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("misspelt", lambda d: d.update(slot=1), "slot: "),
     ("not a member", lambda d: d.update(party="carol"), "it must be one of them"),
     ("peer missing", lambda d: d.update(peers={}), "they must be the other members ['bob']"),
     ("slot without port", lambda d: d.update(slots=2), "own.fed"),
     ("too few heartbeats", lambda d: d["timeouts"].update(heartbeat_s=1.5), "at least two heartbeats"),
-    ("list of nothing", lambda d: d.update(policy={"approve": "list"}), "name at least one"),
-    ("list without list", lambda d: d.update(policy={"approve": "all", "programs": []}), "only for 'list'"),
+    ("rule with a stranger", lambda d: d.update(policy=deny(initiators=["carol"])), "rule 'r' names ['carol']"),
+    ("rule with a stranger's part", lambda d: d.update(policy=deny(parties=["dave"])), "rule 'r' names ['dave']"),
+    ("rule on unknown data", lambda d: d.update(policy=deny(datasets=["tabel"])), "own datasets ['table']"),
+    ("rule that names nothing", lambda d: d.update(policy=deny(programs=[])), "policy.rules.0.programs"),
     ("wrong url", lambda d: d["ray"].update(jobs_url="ftp://x"), "ray.jobs_url"),
     ("no timeout", lambda d: d["timeouts"].pop("promise_s"), "timeouts.promise_s"),
 ]
