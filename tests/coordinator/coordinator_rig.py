@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import uvicorn
@@ -340,9 +340,13 @@ class Rig:
             content = json.dumps(times | {k: times[k] + ahead for k in ("received_at", "sent_at")}).encode()
         return Response(content, answer.status_code, media_type=answer.headers.get("content-type"))
 
-    async def __aenter__(self) -> Rig:
+    async def open_gateway(self) -> None:
+        """Listen as the gateway of every party."""
         route = Route("/{sender}/{receiver}/{path:path}", self._forward, methods=["GET", "POST"])
         await self._serve(Starlette(routes=[route]), self.gateway_port)
+
+    async def __aenter__(self) -> Self:
+        await self.open_gateway()
         for p in self.parties:
             await self._serve(self.rays[p].app(), self.ray_ports[p])
         return self
