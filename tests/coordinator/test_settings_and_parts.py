@@ -253,7 +253,7 @@ def test_the_driver_reads_what_the_coordinator_writes(tmp_path: Path) -> None:
 
 
 def test_answers_do_not_wait_for_an_acknowledgement() -> None:
-    """Small writes leave at once on what `_listen` accepts: with Nagle's algorithm each answer would take 40 ms more."""
+    """Small writes leave at once on what `_listen` accepts; otherwise each answer would take 40 ms more."""
 
     async def run() -> int:
         found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
