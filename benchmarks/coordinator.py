@@ -78,7 +78,9 @@ async def _phases(f: Field, job_id: str, began: float, ended: float) -> dict[str
         ("submit", min(e["at"] for e in lead)),
         ("every approval", next(e["at"] for e in lead if e["to"] == "approved")),
         ("every promise, decision", next(e["at"] for e in lead if "decision" in {s[0] for s in e["statements"]})),
-        ("every session file", max(f.attempt_file(p, job_id, 1, "session.json").stat().st_mtime for p in f.parties)),
+        ("launch of every driver", max(f.file(p, job_id, "session.json").stat().st_mtime for p in f.parties)),
+        ("every driver loaded", max(f.times(job_id, "ready_at") or [])),
+        ("every ready, go", next(e["at"] for e in lead if "go" in {s[0] for s in e["statements"]})),
         ("every entry", ended),
     ]
     found, before = {}, began

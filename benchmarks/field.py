@@ -75,25 +75,24 @@ class Field(Rig):
         kib = next(line.split()[1] for line in text.splitlines() if line.startswith(f"{what}:"))
         return int(kib) * 1024 / 1e6
 
-    def entered(self, job_id: str, attempt: int = 1) -> list[float] | None:
-        """When each party's driver came to `sf.init`, as it wrote itself; None until all have."""
+    def times(self, job_id: str, what: str) -> list[float] | None:
+        """`ready_at` or `sf_init_entered_at` of each party's first driver, as it wrote itself; None until all have."""
         found = []
         for party in self.parties:
             try:
-                written = json.loads(self.attempt_file(party, job_id, attempt, "output/session.json").read_text())
-                found.append(float(written["sf_init_entered_at"]))
-            except (OSError, ValueError, KeyError):  # not there yet, or being written
+                found.append(float(json.loads(self.file(party, job_id, "output/session.json").read_text())[what]))
+            except (OSError, KeyError):  # not there yet
                 return None
         return found
 
-    def attempt_file(self, party: str, job_id: str, attempt: int, name: str) -> Path:
-        """A file of an attempt's folder at a party."""
-        return self.folder / party / "jobs" / job_id / str(attempt) / name
+    def file(self, party: str, job_id: str, name: str) -> Path:
+        """A file of the first attempt's folder at a party."""
+        return self.folder / party / "jobs" / job_id / "1" / name
 
     async def started(self, job_id: str, limit_s: float = 60) -> list[float]:
         """Wait until every driver has entered."""
         for _ in range(int(limit_s / 0.02)):
-            if (found := self.entered(job_id)) is not None:
+            if (found := self.times(job_id, "sf_init_entered_at")) is not None:
                 return found
             await asyncio.sleep(0.02)
         raise RuntimeError(f"{job_id} did not start: {json.dumps(await self.job(self.parties[0], job_id))[:3000]}")
@@ -107,9 +106,9 @@ class Field(Rig):
 @contextlib.asynccontextmanager
 async def field(folder: Path, parties: int, **overrides: Any) -> AsyncIterator[Field]:
     """So many parties, connected, with the timeouts that an operator gets by default."""
-    slots = overrides.setdefault("slots", 1)
+    timeouts = derive(TimeoutBudget(), overrides.setdefault("slots", 1)).as_variables()
     folder.mkdir(parents=True, exist_ok=True)
-    async with Field(folder, list(NAMES[:parties]), timeouts=_timeouts(slots), **overrides) as made:
+    async with Field(folder, list(NAMES[:parties]), timeouts=timeouts, **overrides) as made:
         for party in made.parties:
             made.spawn(party)
         await made.wait_up(*made.parties)
@@ -117,10 +116,6 @@ async def field(folder: Path, parties: int, **overrides: Any) -> AsyncIterator[F
             while not all(p["up"] for p in (await made.call(party, "GET", "status")).json()["peers"].values()):
                 await asyncio.sleep(0.1)
         yield made
-
-
-def _timeouts(slots: int) -> dict[str, Any]:
-    return derive(TimeoutBudget(), slots).as_variables() | {"start_lead_s": 0.6}
 
 
 def _address(port: int) -> dict[str, Any]:

@@ -222,7 +222,8 @@ class Rig:
         }
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
         self._keys = {p: Ed25519PrivateKey.generate() for p in parties}
-        self.http = httpx.AsyncClient(timeout=20, trust_env=False)
+        # uvicorn closes what was idle for 5 s; a request sent in that moment would fail
+        self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
         for p in parties:
             self._write(p)
 
