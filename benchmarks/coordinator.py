@@ -107,14 +107,12 @@ async def _queue(folder: Path) -> list[Result]:
         counts = await _drain(f, began)
         taken = time.monotonic() - began
         most = max(f.memory_mb(p, "VmHWM") for p in f.parties)
-        left = [
-            *(f"{p}: slot {s}" for p in f.parties for s in (await _status(f, p))["slots"]["used"]),
-            *(f"{p}: driver {d}" for p in f.parties for d in f.rays[p].alive()),
-        ]
+        left = [f"{p}: slot {slot}" for p in f.parties for slot in (await _status(f, p))["slots"]["used"]]
+        left += [f"{p}: driver {driver}" for p in f.parties for driver in f.rays[p].alive()]
         again = sum(f.rays[p].submits for p in f.parties) - 2 * QUEUED
         bad = sum(n for party in counts.values() for phase, n in party.items() if phase != "succeeded")
         errors = f.errors()
-        for line in [*left, *errors][:20]:
+        for line in [*await _reasons(f), *left, *errors][:40]:
             print(f"  {line}", flush=True)
     how = f"{QUEUED} jobs of two parties submitted at once, {SLOTS} slots, drivers that end at once"
     return [
@@ -144,6 +142,16 @@ async def _drain(f: Field, began: float) -> dict[str, Counter[str]]:
         if now > DRAIN_LIMIT_S:
             raise RuntimeError(f"not drained after {now:.0f} s: {counts}")
         await asyncio.sleep(1)
+
+
+async def _reasons(f: Field) -> list[str]:
+    """Why jobs did not succeed, by the initiator."""
+    jobs = (await f.call(f.parties[0], "GET", "jobs", params={"limit": QUEUED})).json()["jobs"]
+    return [
+        f"{j['job_id']} {j['phase']} in attempt {j['attempt']}: {j['reason']}"
+        for j in jobs
+        if j["phase"] != "succeeded"
+    ]
 
 
 async def _status(f: Field, party: str) -> dict[str, Any]:
