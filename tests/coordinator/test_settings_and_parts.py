@@ -96,6 +96,22 @@ def test_a_peer_counts_as_lost_when_either_direction_fails() -> None:
     assert PeerState(0.0, heard=2.0, reached=8.0).lost_for(10) == 8
 
 
+@pytest.mark.parametrize(
+    ("heard", "reached", "words"),
+    [
+        (99.0, 99.0, "its coordinator lives, but does not say that the attempt does"),
+        (90.0, 99.0, "its coordinator answers, but its own messages do not come through the gateways"),
+        (99.0, 90.0, "the way to bob's coordinator is down: refused"),
+        (90.0, 90.2, "bob's coordinator, gateway or the way to it is down: refused"),
+        (90.2, 90.0, "bob's coordinator, gateway or the way to it is down: refused"),
+        (None, None, "(last heard never, last answered never)"),
+    ],
+)
+def test_which_part_of_a_silent_peer_is_to_blame(heard: float | None, reached: float | None, words: str) -> None:
+    state = PeerState(0.0, heard=heard, reached=reached, error="refused")
+    assert words in state.account("bob", 100.1, 10)
+
+
 def test_what_a_peer_may_answer(tmp_path: Path) -> None:
     answers = {
         "/peer/v1/time": httpx.Response(200, content=b"x" * 2_000_000),

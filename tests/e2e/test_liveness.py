@@ -195,10 +195,8 @@ def test_a_killed_coordinator_comes_back_to_its_attempt_and_one_that_stays_away_
     liveness: Liveness, bob: Nodes
 ) -> None:
     attempt = liveness.start()
-    before = attempt.view("bob")["version" if "version" in attempt.view("bob") else "phase"]
     bob.run("head", "pkill", "-KILL", "-u", "coordinator", "-f", "coordinator serve")
     until(lambda: attempt.view("bob"), 10, lambda: "the coordinator did not come back")
-    assert attempt.view("bob")["phase"] == "running", before
     time.sleep(3)
     assert {attempt.view(p)["phase"] for p in ("alice", "bob")} == {"running"}, "the attempt is kept at both"
 
