@@ -324,3 +324,14 @@ def test_an_attempt_that_a_peer_no_longer_names_is_silent_from_then_on_only(tmp_
             assert await r.end(job_id) == "succeeded"
 
     asyncio.run(run())
+
+
+def test_the_status_names_the_job_that_holds_a_slot(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with rig(tmp_path) as r:
+            job_id = await r.submit("alice", parameters={"seconds": 1})
+            await r.until(job_id, "running")
+            assert (await r.call("alice", "GET", "status")).json()["slots"] == {"all": 1, "used": {"0": job_id}}
+            assert await r.end(job_id) == "succeeded"
+
+    asyncio.run(run())
