@@ -22,6 +22,8 @@ from coordinator.statements import (
 )
 from coordinator.store import StaleError
 
+_ANSWERS = frozenset({Kind.DECISION, Kind.PROMISE, Kind.OUTCOME})
+
 
 class RefusedError(Exception):
     """A peer's message is refused: HTTP status and a message that names what is wrong."""
@@ -138,7 +140,7 @@ def keep_bundle(context: Context, files: dict[str, bytes]) -> str:
 
 
 def refuse_unpromised(context: Context, job_id: str, attempt: int) -> tuple[Statement, ...]:
-    """Answer «what became of this attempt?»: the decision and refusals known.
+    """Answer «what became of this attempt?»: the decision, refusals and outcomes known.
 
     A party that has not promised the attempt refuses it now, durably: then the asker knows that it cannot start.
     """
@@ -152,7 +154,8 @@ def refuse_unpromised(context: Context, job_id: str, attempt: int) -> tuple[Stat
         refusal = context.signer.statement(job_id, Draft(Kind.PROMISE, attempt, body))
         _save(context, Step.ABSENT, job, replace(job.adding(refusal), attempt=attempt), message)
         job = context.store.load(job_id) or job
-    found = [s for key, s in job.statements.items() if key.attempt == attempt and key.kind is Kind.DECISION]
+    asked_for = (Kind.DECISION, Kind.OUTCOME)
+    found = [s for key, s in job.statements.items() if key.attempt == attempt and key.kind in asked_for]
     refused = [s for s in job.statements.values() if isinstance(s.body, PromiseBody) and s.attempt == attempt]
     return (*found, *(s for s in refused if s.body.verdict == "refuse"))  # type: ignore[union-attr]
 
@@ -160,7 +163,7 @@ def refuse_unpromised(context: Context, job_id: str, attempt: int) -> tuple[Stat
 def accept_answer(context: Context, sender: str, job_id: str, attempt: int, s: Statement) -> None:
     """Take in one statement that a peer answered when asked what became of an attempt."""
     job = context.store.load(job_id)
-    if job is None or (s.job_id, s.attempt) != (job_id, attempt) or s.kind not in (Kind.DECISION, Kind.PROMISE):
+    if job is None or (s.job_id, s.attempt) != (job_id, attempt) or s.kind not in _ANSWERS:
         raise RefusedError(422, f"{sender} answered about something else: {s.kind} of {s.job_id}/{s.attempt}")
     try:
         context.verifier.check(s)

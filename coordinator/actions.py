@@ -86,8 +86,8 @@ class SendBundle:
 
 
 @dataclass(frozen=True)
-class AskDecision:
-    """Ask every other party for the decision on an attempt (cooperative termination)."""
+class Ask:
+    """Ask every other party what became of an attempt: decision, refusals, outcomes (cooperative termination)."""
 
     attempt: int
 
@@ -99,16 +99,4 @@ class Wake:
     at: float
 
 
-Action = (
-    Commit
-    | RunChecks
-    | Launch
-    | ProveWays
-    | AwaitReady
-    | TellGo
-    | StopDriver
-    | Deliver
-    | SendBundle
-    | AskDecision
-    | Wake
-)
+Action = Commit | RunChecks | Launch | ProveWays | AwaitReady | TellGo | StopDriver | Deliver | SendBundle | Ask | Wake

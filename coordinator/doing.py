@@ -16,7 +16,7 @@ from coordinator.accept import RefusedError as AcceptError
 from coordinator.accept import accept_answer
 from coordinator.actions import (
     Action,
-    AskDecision,
+    Ask,
     AwaitReady,
     Deliver,
     Launch,
@@ -97,7 +97,7 @@ class Doer:
                 self._start(job, ("deliver", job.job_id, peer), self._deliver(job, peer, keys))
             case SendBundle(peer):
                 self._start(job, ("deliver", job.job_id, peer), self._send_bundle(job, peer))
-            case AskDecision(attempt):
+            case Ask(attempt):
                 self._start(job, ("ask", job.job_id), self._ask(job, attempt))
 
     def _start(self, job: Job, key: tuple[str, ...], work: Coroutine[None, None, None]) -> None:
@@ -186,7 +186,8 @@ class Doer:
 
     async def _ask(self, job: Job, attempt: int) -> None:
         await asyncio.gather(*(self._ask_one(job, peer, attempt) for peer in job.others))
-        await asyncio.sleep(self._c.config.timeouts.heartbeat_s)
+        # a signature of a party that is gone for good is worth a question now and then, not more
+        await asyncio.sleep(self._c.config.timeouts.heartbeat_s * (30 if job.phase.terminal else 1))
 
     async def _ask_one(self, job: Job, peer: str, attempt: int) -> None:
         try:

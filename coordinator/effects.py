@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from coordinator.actions import (
     Action,
-    AskDecision,
+    Ask,
     AwaitReady,
     Deliver,
     Launch,
@@ -19,7 +19,7 @@ from coordinator.actions import (
 )
 from coordinator.attempt import decided_at, may_launch, start_of
 from coordinator.model import Job, Observed, Phase
-from coordinator.statements import FORWARDED, ApprovalBody, Key, Kind, Statement
+from coordinator.statements import ApprovalBody, Key, Kind, Statement
 
 
 def effects(job: Job, seen: Observed) -> Iterator[Action]:
@@ -32,8 +32,17 @@ def effects(job: Job, seen: Observed) -> Iterator[Action]:
         yield from _towards_go(job, seen)
     elif (job.phase is Phase.ENDING or job.phase.terminal) and not job.driver_gone:
         yield StopDriver(n)
-    elif job.phase is Phase.PROMISED and job.slot is None and not job.leads:
-        yield AskDecision(n)
+    elif _in_the_dark(job, seen):
+        yield Ask(n)
+
+
+def _in_the_dark(job: Job, seen: Observed) -> bool:
+    """True when somebody else may know what this party waits for: its author may be dead. Asking is left to those who
+    lack something; if everyone passed on everything, ten parties would send hundreds of messages per job."""
+    if job.phase is Phase.PROMISED:
+        return job.slot is None and not job.leads
+    waits = job.phase is Phase.ENDING or (job.phase.terminal and not job.settled)
+    return waits and bool(job.attempt) and seen.now > job.ended_at + seen.timing.retry_s
 
 
 def _towards_go(job: Job, seen: Observed) -> Iterator[Action]:
@@ -54,8 +63,7 @@ def wanted(job: Job) -> Iterator[tuple[Key, str]]:
     """Every (statement, peer) pair that this party is to bring about."""
     newest = job.prepare_round()
     for key, statement in job.statements.items():
-        own = key.party == job.me
-        if not own and key.kind not in FORWARDED:
+        if key.party != job.me and not (key.kind is Kind.APPROVAL and job.leads):
             continue
         if key.kind is Kind.PREPARE and (key.attempt < newest or job.decision(key.attempt)):
             continue  # overtaken
@@ -100,7 +108,9 @@ def deliveries(job: Job, seen: Observed) -> Iterator[Action]:
 def wakes(job: Job, seen: Observed) -> Iterator[Wake]:
     """The next moment at which time alone changes what is decided."""
     lost_s = seen.timing.peer_lost_after_s
-    times = [job.proposal.deadline, job.proposal.deadline + lost_s, job.retry_at, job.ended_at + lost_s]
+    ended = job.ended_at
+    times = [job.proposal.deadline, job.proposal.deadline + lost_s, job.retry_at, ended + lost_s]
+    times.append(ended + seen.timing.retry_s + 0.01)
     if job.phase in (Phase.PREPARING, Phase.PROMISED):
         times.append(job.prepared_at + seen.timing.promise_s)
         times += [p.expires_at for party, p in job.promises(job.attempt).items() if party == job.me]

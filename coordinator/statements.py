@@ -183,7 +183,8 @@ BODIES: dict[Kind, type[Body]] = {
 }
 PER_ATTEMPT = frozenset({Kind.PREPARE, Kind.PROMISE, Kind.DECISION, Kind.READY, Kind.GO, Kind.OUTCOME})
 FORWARDED = frozenset({Kind.APPROVAL, Kind.DECISION, Kind.GO, Kind.OUTCOME})
-"""Whoever has these passes them on, since the author may be dead. Every other kind comes from its author only."""
+"""Taken from whoever has them: the initiator brings everyone's approvals, and the author of the others may be dead when
+somebody asks for them. Every other kind comes from its author only."""
 INITIATOR_ONLY = frozenset({Kind.PROPOSAL, Kind.PREPARE, Kind.DECISION, Kind.GO})
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from builders import JOB_ID, NOW, proposal, sign
 
-from coordinator.actions import AskDecision, Commit, Deliver, Launch, ProveWays, RunChecks, StopDriver, TellGo
+from coordinator.actions import Ask, Commit, Deliver, Launch, ProveWays, RunChecks, StopDriver, TellGo
 from coordinator.decide import decide, evolve
 from coordinator.model import TRANSITIONS, Checks, Draft, Driver, Job, Observed, Phase, Silence, Timing
 from coordinator.statements import ApprovalBody, CancelBody, Key, Kind, PromiseBody, Statement
@@ -267,7 +267,7 @@ class World:
             case Deliver(peer, keys):
                 for key in keys:
                     self._send(party.name, peer, job.statements[key])
-            case AskDecision(attempt):
+            case Ask(attempt):
                 for peer in job.others:
                     if self._reachable(party.name, peer) and self.random.random() >= self.loss:
                         self._answer(party, self.parties[peer], attempt)
@@ -285,7 +285,7 @@ class World:
             job = asked.job = replace(asked.job, attempt=attempt)
         for s in list(job.statements.values()):
             refused = isinstance(s.body, PromiseBody) and s.body.verdict == "refuse"
-            if s.attempt == attempt and (s.kind is Kind.DECISION or refused):
+            if s.attempt == attempt and (s.kind in (Kind.DECISION, Kind.OUTCOME) or refused):
                 assert asker.job
                 asker.job = asker.job.adding(s)
 

@@ -27,7 +27,7 @@ from builders import (
 )
 
 from coordinator.actions import (
-    AskDecision,
+    Ask,
     AwaitReady,
     Commit,
     Deliver,
@@ -420,14 +420,20 @@ EFFECTS = [
         {"driver": Driver("live")},
         StopDriver(1),
     ),
-    ("ask", job("bob", P.PROMISED, *PROMISED, attempt=1), {"now": NOW + 11}, AskDecision(1)),
+    ("ask", job("bob", P.PROMISED, *PROMISED, attempt=1), {"now": NOW + 11}, Ask(1)),
+    (
+        "ask for the missing signatures",
+        job("bob", P.ENDING, outcome("bob"), **ENDED),
+        {"now": NOW + 2},
+        Ask(1),
+    ),
     ("bring the folder", job("alice", P.PROPOSED, approval("alice")), {"bundle_missing": {"bob"}}, SendBundle("bob")),
     ("wake at the deadline", job("bob", P.PROPOSED), {}, Wake(NOW + 1000)),
     (
-        "pass on the decision of a dead initiator",
-        job("bob", P.STARTING, start(), about=proposal(parties=("alice", "bob", "carol")), **RUN),
-        {"driver": Driver("launching")},
-        Deliver("carol", (start().key,)),
+        "bring the own outcome to everyone",
+        job("bob", P.ENDING, outcome("bob"), about=proposal(parties=("alice", "bob", "carol")), **RUN),
+        {"driver": Driver("live"), "receipts": frozenset({(outcome("bob").key, "alice")})},
+        Deliver("carol", (outcome("bob").key,)),
     ),
 ]
 
@@ -473,8 +479,9 @@ RECEIVERS = [
     ("the initiator brings each yes to the others", "alice", approval("bob", by="policy"), {"carol"}),
     ("a promise goes to the initiator", "bob", promise("bob"), {"alice"}),
     ("ready goes to the initiator", "bob", ready("bob"), {"alice"}),
-    ("go is passed on by everyone", "bob", go(), {"carol"}),
-    ("an outcome is passed on by everyone", "bob", outcome("carol"), {"alice"}),
+    ("go goes to everyone", "alice", go(), {"bob", "carol"}),
+    ("what others said is theirs to bring", "bob", go(), set()),
+    ("an outcome goes to everyone", "bob", outcome("bob"), {"alice", "carol"}),
 ]
 
 
