@@ -119,6 +119,10 @@ SELECT count(*) FROM jobs, (SELECT priority, created_at, job_id FROM jobs WHERE 
 WHERE phase = 'approved' AND initiator = :me AND retry_at <= :now AND jobs.job_id != mine.job_id
     AND (-jobs.priority, jobs.created_at, jobs.job_id) < (-mine.priority, mine.created_at, mine.job_id);
 
+-- name: approvals_wanted
+SELECT count(*) AS jobs, min(created_at) AS since FROM jobs WHERE phase = 'proposed' AND NOT EXISTS
+    (SELECT 1 FROM statements AS s WHERE s.job_id = jobs.job_id AND s.kind = 'approval' AND s.party = :party);
+
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;
 

@@ -226,6 +226,11 @@ class Store:
         """How many jobs have ended."""
         return int(self._all("count_ended")[0][0])
 
+    def approvals_wanted(self, party: str) -> tuple[int, float | None]:
+        """How many proposed jobs have no yes or no of this party, and when the oldest came."""
+        row = self._all("approvals_wanted", party=party)[0]
+        return row["jobs"], row["since"]
+
     def used_slots(self) -> dict[int, str]:
         """Slot -> job that holds it."""
         return {r[0]: r[1] for r in self._all("used_slots")}

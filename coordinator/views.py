@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -122,14 +121,20 @@ def _audit_of(context: Context, peer: str) -> dict[str, Any]:
     }
 
 
-def certificate_days(context: Context) -> float | None:
-    """Days until the own gateway's certificate ends; None when it cannot be read here."""
+def certificate_ends(context: Context) -> dict[str, float]:
+    """When the gateway's certificate ends, and its CA's if the file holds it; Unix seconds, empty if unreadable."""
     path = context.config.certificate_file
     try:
-        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc if path else None
+        chain = x509.load_pem_x509_certificates(path.read_bytes()) if path else []
     except (OSError, ValueError):
-        return None
-    return round((ends - datetime.now(UTC)).total_seconds() / 86400, 1) if ends else None
+        return {}
+    return dict(zip(("gateway", "ca"), (c.not_valid_after_utc.timestamp() for c in chain), strict=False))
+
+
+def certificate_days(context: Context) -> float | None:
+    """Days until the own gateway's certificate ends; None when it cannot be read here."""
+    ends = certificate_ends(context).get("gateway")
+    return round((ends - time.time()) / 86400, 1) if ends else None
 
 
 def status(context: Context) -> dict[str, Any]:
