@@ -28,7 +28,7 @@ from coordinator.model import Phase
 from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
 from coordinator.policy import policy_digest
-from coordinator.statuspage import page_routes
+from coordinator.statuspage import errors_as_pages, page_routes
 from coordinator.worker import Worker
 
 log = structlog.get_logger()
@@ -73,6 +73,7 @@ class Coordinator:
         app.include_router(operator_routes(self.context, self.worker))
         app.include_router(page_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.context.metrics)
+        errors_as_pages(app, self.context)
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
         app.add_middleware(Timed, metrics=self.context.metrics, interface="operator")

@@ -200,6 +200,13 @@ class Store:
         """Newest first."""
         return [r[0] for r in self._all("job_ids", limit=limit)]
 
+    def find_jobs(
+        self, phase: str = "", initiator: str = "", undecided: str = "", *, limit: int, offset: int = 0
+    ) -> list[str]:
+        """Newest first, of one phase and initiator, or without a yes or no of the party `undecided`; "" = any."""
+        wanted = {"phase": phase, "initiator": initiator, "undecided": undecided}
+        return [r[0] for r in self._all("find_job_ids", **wanted, limit=limit, offset=offset)]
+
     def unfinished(self) -> list[str]:
         """Jobs that may still need a step, oldest first."""
         return [r[0] for r in self._all("unfinished_job_ids")]

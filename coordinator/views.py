@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
 from typing import Any
 
@@ -135,6 +137,15 @@ def certificate_days(context: Context) -> float | None:
     """Days until the own gateway's certificate ends; None when it cannot be read here."""
     ends = certificate_ends(context).get("gateway")
     return round((ends - time.time()) / 86400, 1) if ends else None
+
+
+def audit_records(context: Context, before: int | None, count: int) -> list[dict[str, Any]]:
+    """Up to `count` records of the own audit log, newest first, older than record `before`."""
+    head = context.store.head()
+    last = min(before - 1 if before else head[0], head[0]) if head else 0
+    found = itertools.islice(context.store.records(max(1, last - count + 1)), min(count, last))
+    shown = [{"seq": r.seq, "hash": r.hash, **json.loads(r.content)} for r in found]
+    return shown[::-1]
 
 
 def status(context: Context) -> dict[str, Any]:
