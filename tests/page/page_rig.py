@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "coordinator"))
-from coordinator_rig import OPERATOR_TOKEN, Rig  # noqa: E402 (the rig of the coordinator's own tests)
+from coordinator_rig import OPERATOR_TOKEN, Rig
 
-__all__ = ["OPERATOR_TOKEN", "Running", "Rig"]
+__all__ = ["OPERATOR_TOKEN", "Rig", "Running"]
 T = TypeVar("T")
 
 # Prints as it goes, so that a log can be watched.
