@@ -65,10 +65,14 @@ def duration(seconds: float) -> str:
     return f"{whole // size} {unit}"
 
 
+def since(age: float) -> str:
+    """An age in seconds as people say it; a negative one lies ahead."""
+    return "just now" if abs(age) < 1 else f"{duration(age)} ago" if age > 0 else f"in {duration(-age)}"
+
+
 def moment(now: float, seconds: float) -> Markup:
     """A moment as people say it, with the absolute one in its title."""
-    age = now - seconds
-    text = "just now" if abs(age) < 1 else f"{duration(age)} ago" if age > 0 else f"in {duration(-age)}"
+    text = since(now - seconds)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
     return Markup('<time datetime="{}" title="{}">{}</time>').format(stamp, when(seconds), text)
 
@@ -86,7 +90,7 @@ class Pages:
         self._environment = Environment(
             loader=PackageLoader("coordinator"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._environment.filters |= {"when": when, "duration": duration, "size": size}
+        self._environment.filters |= {"when": when, "since": since, "size": size}
 
     def render(self, request: Request, name: str, code: int = 200, **values: Any) -> HTMLResponse:
         """One page."""
