@@ -43,9 +43,11 @@ class Sessions:
         return found[0] if found and found[1] > time.monotonic() else None
 
     def check(self, request: Request, given: str) -> None:
-        """Raise RefusedError 403 unless the form came from a page of this session."""
+        """Raise RefusedError unless the form came from a page of this session: 401 without one, else 403."""
         wanted = self.csrf(request)
-        if wanted is None or not hmac.compare_digest(given.encode(), wanted.encode()):
+        if wanted is None:
+            raise RefusedError(401, "nobody is signed in here, or the session has ended: sign in and try again")
+        if not hmac.compare_digest(given.encode(), wanted.encode()):
             raise RefusedError(403, "the page is out of date or the request came from elsewhere: reload and try again")
 
     def end(self, request: Request) -> None:

@@ -74,6 +74,7 @@ def _attempt(context: Context, job: Job, n: int) -> dict[str, Any]:
         "attempt": n,
         "decision": decision.model_dump(mode="json") if decision else None,
         "promises": {p: s.model_dump(mode="json") for p, s in sorted(job.promises(n).items())},
+        "ready": sorted(job.readies(n)),
         "outcomes": {p: s.model_dump(mode="json") for p, s in sorted(job.outcomes(n).items())},
         "skew_ms": skew_ms(context, job, n),
     }

@@ -370,6 +370,7 @@ def test_status_page(tmp_path: Path) -> None:
         assert "Operator" in (await page.get("/")).text
         assert (await page.get(f"/jobs/{JOB_ID}")).status_code == 303
         assert (await page.post("/login", data={"token": "wrong"})).status_code == 401
+        assert (await page.post(f"/jobs/{JOB_ID}/approve", data={"csrf": "x"})).status_code == 401
         answer = await page.post("/login", data={"token": OPERATOR_TOKEN})
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie

@@ -20,13 +20,25 @@ TALKATIVE = '''"""Counts, in place of a computation."""
 import json, os, time
 
 session = json.load(open(os.environ["CONSORTIUM_SESSION"]))
-while (left := session["start_at"] - time.time()) > 0:
-    time.sleep(min(left, 0.05))
-json.dump({"sf_init_entered_at": time.time()}, open(session["output_dir"] + "/session.json", "w"))
-for step in range(1, session["parameters"]["steps"] + 1):
-    print(f"{session['party']}: step {step} of {session['parameters']['steps']}", flush=True)
-    time.sleep(session["parameters"]["pause_s"])
-json.dump({"rows": 42}, open(session["output_dir"] + "/result.json", "w"))
+output, parameters = session["output_dir"], session["parameters"]
+
+
+def keep(name, value):
+    json.dump(value, open(f"{output}/.{name}", "w"))
+    os.replace(f"{output}/.{name}", f"{output}/{name}")
+
+
+ready = {"ready_at": time.time()}
+keep("session.json", ready)
+while not os.path.exists(session["go_file"]):
+    time.sleep(0.01)
+go = json.load(open(session["go_file"]))
+time.sleep(max(0, go["start_at"] - time.time()))
+keep("session.json", ready | go | {"sf_init_entered_at": time.time()})
+for step in range(1, parameters["steps"] + 1):
+    print(f"{session['party']}: step {step} of {parameters['steps']}", flush=True)
+    time.sleep(parameters["pause_s"])
+keep("result.json", {"rows": 42})
 '''
 
 

@@ -97,6 +97,24 @@ def test_every_page_can_be_read_by_everyone(person: Watched, running: Running, s
     assert (int(re.findall(r"\d+", ground)[0]) < 60) == (scheme == "dark")
 
 
+def test_the_check_of_pages_finds_what_is_wrong(person: Watched) -> None:
+    faults = """
+      <h4>deep</h4> <input> <nav></nav> <p id="as-of">again</p> <label for="nothing">?</label>
+      <p class="pale">pale</p> <div class="broad">.</div>"""
+    person.page.evaluate(
+        """html => {
+          document.querySelector('main').insertAdjacentHTML('beforeend', html);
+          document.querySelector('.pale').style.color = '#999';
+          document.querySelector('.broad').style.width = '3000px';
+        }""",
+        faults,
+    )
+    found = "\n".join(person.page.evaluate(ACCESSIBLE))
+    wrong = ("H4 after level 2", "no name: <input>", "nav without", "id twice: as-of", "nowhere: nothing", "scrolls")
+    for words in (*wrong, "contrast 2."):
+        assert words in found
+
+
 def test_a_job_appears_is_approved_by_keyboard_and_ends_before_ones_eyes(person: Watched, running: Running) -> None:
     """Nothing but Tab, Enter and typing; the page is never reloaded by itself."""
     page, rig = person.page, running.rig
