@@ -137,7 +137,10 @@ def test_a_job_appears_is_approved_by_keyboard_and_ends_before_ones_eyes(person:
         raise AssertionError("Tab does not reach the reason")
     page.keyboard.type("read it, looks fine")
     before = page.locator("#as-of").inner_text()
-    page.wait_for_timeout(4500)  # two updates
+    other = running.do(rig.submit("bob", talkative(1)))  # comes to stand above the one that is being answered
+    expect(page.locator(f"#ask-{other}")).to_be_visible()
+    expect(page).to_have_title(re.compile(r"^\(2\) "))
+    page.wait_for_timeout(2500)  # one more update
     assert page.locator("#as-of").inner_text() != before
     assert page.evaluate("[document.activeElement.id, document.activeElement.value]") == [
         f"reason-{job_id}",
@@ -266,6 +269,7 @@ def test_filters_and_pages(person: Watched, running: Running) -> None:
     page.get_by_role("link", name="Older").click()
     expect(page.locator("#jobs-title ~ .card tbody tr")).to_have_count(3)
     page.get_by_role("combobox", name="Initiator").select_option("bob")
+    page.wait_for_timeout(2500)  # an update does not undo the choice
     page.get_by_role("button", name="Show").click()
     expect(page.locator("#jobs-title ~ .card tbody tr")).to_have_count(1)
     expect(page.locator(f"#row-{one}")).to_be_visible()
