@@ -102,8 +102,8 @@ def job(**changes: Any) -> dict[str, Any]:
     shown = {
         "job_id": "20261124-probe-abcdef", "phase": "proposed", "initiator": "bob", "created_at": 0.0, "attempt": 0,
         "slot": None, "terminal": False, "settled": False, "reason": "", "approval_wanted": True, "bundle_ready": True,
-        "proposal": proposal | {"deadline": 10.0, "max_attempts": 1, "priority": 0}, "proposal_digest": "d" * 64, "parties": {},
-        "approvals": {}, "outcomes": {}, "skew_ms": None, "attempts": [], "conflicts": [], "events": [],
+        "proposal": proposal | {"deadline": 10.0, "max_attempts": 1, "priority": 0}, "proposal_digest": "d" * 64,
+        "parties": {}, "approvals": {}, "outcomes": {}, "skew_ms": None, "attempts": [], "conflicts": [], "events": [],
         "statements": [statement],
     }  # fmt: skip
     return shown | changes
