@@ -61,17 +61,20 @@ def _peers(context: Context) -> Iterator[Metric]:
     offset = Gauge("consortium_peer_clock_offset_seconds", "Peer's clock minus own, best of several.", labels=["peer"])
     delay = Gauge("consortium_peer_round_trip_seconds", "Shortest recent round trip to a peer.", labels=["peer"])
     height = Gauge("consortium_peer_audit_records", "Records in a peer's audit log, as it last said.", labels=["peer"])
+    confirmed = Gauge("consortium_audit_confirmed_records", "Own records that a peer confirmed.", labels=["peer"])
     fault = Gauge("consortium_peer_audit_fault", "1 when a peer's audit log contradicts itself.", labels=["peer"])
     known, now = views.peers(context), time.monotonic()
     for name, state in sorted(context.peers.state.items()):
         up.add_metric([name], known[name]["up"])
         silence.add_metric([name], state.lost_for(now))
-        height.add_metric([name], state.audit_seq)
-        fault.add_metric([name], bool(known[name]["audit"].get("fault")))
+        audit = known[name]["audit"]
+        height.add_metric([name], audit["seq"])
+        confirmed.add_metric([name], audit["confirmed"])
+        fault.add_metric([name], bool(audit["fault"]))
         if best := state.best:
             offset.add_metric([name], best.offset_s)
             delay.add_metric([name], best.delay_s)
-    yield from (up, silence, offset, delay, height, fault)
+    yield from (up, silence, offset, delay, height, confirmed, fault)
     bound_s = context.config.limits.clock_skew_ms / 1000
     yield Gauge("consortium_clock_offset_limit_seconds", "Offset at which an attempt is refused.", bound_s)
 

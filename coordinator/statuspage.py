@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from coordinator.config import Party
 from coordinator.context import Context
 from coordinator.model import Job, Phase
 from coordinator.page_parts import COOKIE, SESSION_S, Pages, Sessions, fragment
+from coordinator.previous import Previous, approved_before, compared
 from coordinator.worker import Worker
 
 _ON_A_PAGE, _MOST_PAGES = 25, 400
@@ -119,7 +121,8 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
         shown = views.detail(context, found)
         program = _program(context, found) if fragment(request) != "live" else None
         log = await _log(context, found)
-        return pages.render(request, "job.html", csrf=csrf, job=shown, program=program, log=log)
+        previous = await _previous(context, found) if program and views.waits_for_me(found) else None
+        return pages.render(request, "job.html", csrf=csrf, job=shown, program=program, log=log, previous=previous)
 
     @router.post("/jobs/{job_id}/{verb}")
     async def act(
@@ -133,13 +136,7 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
         """Approve, deny or cancel."""
         sessions.check(request, csrf)
         if verb == "approve":
-            asked = operations.find(context, job_id).signed_proposal.digest()
-            if digest != asked:
-                shown = digest or "none"
-                raise RefusedError(
-                    409, f"job {job_id}: the page showed proposal {shown}, asked is {asked}: read it anew"
-                )
-            operations.judge(context, job_id, "approve", reason)
+            operations.judge(context, job_id, "approve", reason, proposal_digest=digest)
         elif verb == "deny":
             operations.judge(context, job_id, "deny", reason)
         elif verb == "cancel":
@@ -203,6 +200,12 @@ def _program(context: Context, job: Job) -> list[tuple[str, str]]:
     first = job.proposal.program
     order = sorted(files, key=lambda path: (path != first, path))
     return [(path, files[path][:_FILE_CHARACTERS].decode("utf-8", "replace")) for path in order]
+
+
+async def _previous(context: Context, job: Job) -> Previous | None:
+    """What changed since the last program of this name that this party approved."""
+    earlier = approved_before(context, job)
+    return await asyncio.to_thread(compared, context, earlier, job) if earlier else None
 
 
 async def _log(context: Context, job: Job) -> dict[str, Any]:

@@ -111,17 +111,18 @@ def job(**changes: Any) -> dict[str, Any]:
 
 def render(context: Context, **values: Any) -> str:
     log = {"text": "", "cut": False, "error": ""}
-    answer = Pages(context.config).render(request(), "job.html", **{"csrf": "c", "program": [], "log": log} | values)
+    answer = Pages(context.config).render(
+        request(), "job.html", **{"csrf": "c", "program": [], "log": log, "previous": None} | values
+    )
     return bytes(answer.body).decode()
 
 
 def test_the_difference_to_the_last_approved_program(context: Context) -> None:
-    previous = {"job_id": "20261101-probe-aaaaaa", "diff": "--- a\n+++ b\n-old <b>\n+new\n same"}
+    previous = {"job_id": "20261101-probe-aaaaaa", "text": "--- a\n+++ b\n-old <b>\n+new\n same"}
     text = render(context, job=job(), previous=previous)
     assert "What changed since 20261101-probe-aaaaaa" in text
     assert '<span class="del">-old &lt;b&gt;</span><span class="add">+new</span><span class=""> same</span>' in text
-    assert "the same program was approved then" in render(context, job=job(), previous=previous | {"diff": ""})
-    assert "What changed" not in render(context, job=job())
+    assert "the same program was approved then" in render(context, job=job(), previous=previous | {"text": ""})
     assert "What changed" not in render(context, job=job(), previous=None)
 
 
