@@ -166,7 +166,7 @@ def test_a_lease_ages_while_a_peer_is_silent(tmp_path: Path) -> None:
 
 def test_a_job_that_waits_for_a_person_is_seen(tmp_path: Path) -> None:
     async def run() -> None:
-        async with rig(tmp_path, policy=lambda _: {"approve": "person"}) as r:
+        async with rig(tmp_path, policy=lambda _: {"default": "person"}) as r:
             job_id = await r.submit("alice")
             await r.until(job_id, "proposed", "bob")
             await asyncio.sleep(0.2)

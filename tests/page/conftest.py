@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     """alice asks a person, bob approves by himself."""
-    with Running(tmp_path, policy=lambda p: {"approve": "person" if p == "alice" else "all"}) as found:
+    with Running(tmp_path, policy=lambda p: {"default": "person" if p == "alice" else "approve"}) as found:
         yield found
 
 

@@ -59,7 +59,7 @@ def main(target: Path) -> None:
         (Path(home) / "gateway.crt").write_bytes(certificate(243))
         settings = {
             "slots": 2,
-            "policy": lambda p: {"approve": "person" if p == "alice" else "all"},
+            "policy": lambda p: {"default": "person" if p == "alice" else "approve"},
             "certificate_file": str(Path(home) / "gateway.crt"),
             "datasets": lambda p: {"customers": str(Path(home) / p / "data.csv")},
         }

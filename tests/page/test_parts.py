@@ -11,6 +11,7 @@ from page_rig import Rig
 
 from coordinator import attention as module
 from coordinator.attention import attention
+from coordinator.config import Policy, Rule
 from coordinator.context import Context, open_context
 from coordinator.page_parts import Pages, Sessions, duration, moment, since, size, when
 
@@ -134,3 +135,17 @@ def test_a_diverged_job_shows_both_statements(context: Context) -> None:
     assert text.count("Statement of bob") == 2
     assert 'class="bad" aria-current="step">Diverged' in text
     assert "Cancel the job" not in text
+
+
+@pytest.mark.parametrize(
+    ("default", "words"), [("person", "waits for a person"), ("approve", "whatever it does"), ("deny", "is denied")]
+)
+def test_the_policy_is_shown(context: Context, default: str, words: str) -> None:
+    rule = Rule(name="night", verdict="deny", initiators=("bob",))
+    shown = Policy(default=default, rules=(rule,)).model_dump(mode="json")  # type: ignore[arg-type]
+    answer = Pages(context.config).render(request(), "policy.html", csrf="c", policy=shown, datasets={}, versions={})
+    text = bytes(answer.body).decode()
+    assert words in text
+    assert "<b>night</b>" in text
+    assert "initiators <code>[&#34;bob&#34;]</code>" in text or 'initiators <code>["bob"]</code>' in text
+    assert "programs" not in text
