@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e bench clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e screenshots bench clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -37,6 +37,9 @@ unit: bootstrap browser  ## the tests that need no container
 
 e2e: bootstrap  ## only the end-to-end run
 	$(RUN)pytest tests/e2e
+
+screenshots: bootstrap browser  ## the pictures in docs/images, from a real run
+	$(RUN)python tests/page/screenshots.py docs/images
 
 bench: bootstrap  ## benchmarks: JSON in benchmarks/results, a table on the screen
 	$(RUN)python -m benchmarks

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
 from pathlib import Path
-
-import structlog
 
 from coordinator.app import Coordinator
 from coordinator.audit_command import add_audit, run_audit
 from coordinator.config import ConfigError, load_config
 from coordinator.context import open_context
+from coordinator.logs import configure, last_line
 from coordinator.offline import backup, tell
 from coordinator.openapi import document
 from coordinator.signing import SigningError
@@ -46,24 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
         backup(state_dir / "coordinator.db", options.target)
         tell(state_dir, "backup", f"the state was copied to {options.target}")
     except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
-        print(f"coordinator: {e}", file=sys.stderr)
+        print(last_line(str(e)) if options.command == "serve" else f"coordinator: {e}", file=sys.stderr)
         return 2
     return 0
 
 
 async def _serve(config: Path) -> int:
     coordinator = Coordinator(open_context(config))
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-    )
-    logging.basicConfig(level=logging.WARNING, format='{"event": "%(message)s", "logger": "%(name)s"}')
+    configure()  # not before: a start that is refused leaves this process's logging as it was
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

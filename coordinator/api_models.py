@@ -56,6 +56,7 @@ class AttemptView(Model):
     attempt: int
     decision: DecisionBody | None
     promises: dict[Party, PromiseBody]
+    ready: list[Party] = Field(description="parties whose driver waits for the start")
     outcomes: dict[Party, OutcomeBody]
     skew_ms: float | None = Field(description="between the first and the last entry of sf.init")
 

@@ -51,6 +51,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
 
     def heard(request: Request) -> str:
         party: str = request.state.party
+        structlog.contextvars.bind_contextvars(peer=party)
         context.peers.state[party].heard = time.monotonic()
         return party
 

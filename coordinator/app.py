@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
-from coordinator import failpoints
+from coordinator import failpoints, gauges
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.audit_daily import AuditFiles
@@ -23,12 +23,12 @@ from coordinator.context import Context
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.limits import BodyLimit, GatewayOnly
 from coordinator.messages import Alive, Heartbeat
-from coordinator.metrics import Metrics
+from coordinator.metrics import Timed
 from coordinator.model import Phase
 from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
 from coordinator.policy import policy_digest
-from coordinator.statuspage import page_routes
+from coordinator.statuspage import errors_as_pages, page_routes
 from coordinator.worker import Worker
 
 log = structlog.get_logger()
@@ -48,8 +48,7 @@ class Coordinator:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.metrics = Metrics()
-        self.worker = Worker(context, self.metrics)
+        self.worker = Worker(context, context.metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[uvicorn.Server] = []
         self.ports: tuple[int, int] = (0, 0)
@@ -59,12 +58,13 @@ class Coordinator:
         limits = self.context.config.limits
         app = FastAPI(**PEER)
         app.include_router(peer_routes(self.context, self.worker))
-        handle_refusals(app, self.context, self.metrics)
+        handle_refusals(app, self.context, self.context.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
         peers = frozenset(self.context.config.peers)
         refused = self.context.strangers.refused
         app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
+        app.add_middleware(Timed, metrics=self.context.metrics, interface="peer")
         return app
 
     def operator_app(self) -> FastAPI:
@@ -72,9 +72,11 @@ class Coordinator:
         app = FastAPI(**OPERATOR)
         app.include_router(operator_routes(self.context, self.worker))
         app.include_router(page_routes(self.context, self.worker))
-        handle_refusals(app, self.context, self.metrics)
+        handle_refusals(app, self.context, self.context.metrics)
+        errors_as_pages(app, self.context)
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
+        app.add_middleware(Timed, metrics=self.context.metrics, interface="operator")
 
         @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
         async def healthz() -> str:
@@ -85,7 +87,7 @@ class Coordinator:
         @app.get("/metrics", response_class=Response, include_in_schema=False)
         async def metrics() -> Response:
             """Prometheus metrics."""
-            return Response(self.metrics.render(self.context), media_type="text/plain; version=0.0.4")
+            return Response(gauges.render(self.context), media_type="text/plain; version=0.0.4")
 
         return app
 
@@ -130,6 +132,7 @@ class Coordinator:
 
     async def _heartbeats(self, peer: str) -> None:
         every_s = self.context.config.timeouts.heartbeat_s
+        structlog.contextvars.bind_contextvars(peer=peer)
         up = False
         while True:
             try:

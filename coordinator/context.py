@@ -10,6 +10,7 @@ from coordinator.audit_exchange import HeadExchange
 from coordinator.bounded import BoundedNotes
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
+from coordinator.metrics import Metrics
 from coordinator.model import Checks, Job, Phase
 from coordinator.peers import Peers
 from coordinator.signing import Signer, Verifier
@@ -32,6 +33,7 @@ class Context:
     gateway_token: str
     heads: HeadExchange
     strangers: BoundedNotes
+    metrics: Metrics = field(default_factory=Metrics)
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers

@@ -108,7 +108,7 @@ class Doer:
         def done(task: asyncio.Task[None]) -> None:
             del self._tasks[key]
             if not task.cancelled() and (error := task.exception()):
-                log.error("work failed", job_id=job.job_id, what=key[0], error=repr(error))
+                log.error("work failed", job_id=job.job_id, what=key[0], exc_info=error)
                 self._wake(job.job_id, time.time() + 1)
             elif not self._closing:
                 self._look_again(job.job_id)
@@ -126,7 +126,8 @@ class Doer:
     async def _launch(self, job: Job, slot: int) -> None:
         failpoint(f"before-{Effect.LAUNCH}")
         try:
-            await driver.launch(self._c, job, slot)
+            with self._c.metrics.launch.time():
+                await driver.launch(self._c, job, slot)
         except (RefusedError, OSError) as e:
             self.launch_refused[submission_id(job.job_id, job.attempt)] = f"the driver was not launched: {e}"[:2000]
         except LauncherError as e:
@@ -178,6 +179,7 @@ class Doer:
             self._c.store.add_receipts(job.job_id, [(BUNDLE, peer)])
 
     def _failed(self, job_id: str, peer: str, error: PeerError) -> None:
+        self._c.metrics.undelivered.labels(peer).inc()
         count = self._failures.get((job_id, peer), (0, 0.0))[0] + 1
         at = time.time() + _BACKOFF_S[min(count, len(_BACKOFF_S)) - 1]
         self._failures[job_id, peer] = (count, at)

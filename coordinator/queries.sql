@@ -102,6 +102,16 @@ SELECT jobs.*, slots.slot FROM jobs LEFT JOIN slots USING (job_id) WHERE job_id 
 -- Newest first.
 SELECT job_id FROM jobs ORDER BY created_at DESC, job_id LIMIT :limit;
 
+-- name: find_job_ids
+-- Newest first; an empty filter fits every job.
+SELECT job_id FROM jobs
+WHERE (:phase = '' OR phase = :phase)
+    AND (:initiator = '' OR EXISTS
+        (SELECT 1 FROM statements AS s WHERE s.job_id = jobs.job_id AND s.kind = 'proposal' AND s.party = :initiator))
+    AND (:undecided = '' OR phase = 'proposed' AND NOT EXISTS
+        (SELECT 1 FROM statements AS s WHERE s.job_id = jobs.job_id AND s.kind = 'approval' AND s.party = :undecided))
+ORDER BY created_at DESC, job_id LIMIT :limit OFFSET :offset;
+
 -- name: unfinished_job_ids
 -- Jobs that may still need a step: not ended, without all signatures, or with a driver that may live.
 SELECT job_id FROM jobs
@@ -118,6 +128,10 @@ ORDER BY priority DESC, created_at, job_id LIMIT :limit;
 SELECT count(*) FROM jobs, (SELECT priority, created_at, job_id FROM jobs WHERE job_id = :job_id) AS mine
 WHERE phase = 'approved' AND initiator = :me AND retry_at <= :now AND jobs.job_id != mine.job_id
     AND (-jobs.priority, jobs.created_at, jobs.job_id) < (-mine.priority, mine.created_at, mine.job_id);
+
+-- name: approvals_wanted
+SELECT count(*) AS jobs, min(created_at) AS since FROM jobs WHERE phase = 'proposed' AND NOT EXISTS
+    (SELECT 1 FROM statements AS s WHERE s.job_id = jobs.job_id AND s.kind = 'approval' AND s.party = :party);
 
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;

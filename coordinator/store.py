@@ -200,6 +200,13 @@ class Store:
         """Newest first."""
         return [r[0] for r in self._all("job_ids", limit=limit)]
 
+    def find_jobs(
+        self, phase: str = "", initiator: str = "", undecided: str = "", *, limit: int, offset: int = 0
+    ) -> list[str]:
+        """Newest first, of one phase and initiator, or without a yes or no of the party `undecided`; "" = any."""
+        wanted = {"phase": phase, "initiator": initiator, "undecided": undecided}
+        return [r[0] for r in self._all("find_job_ids", **wanted, limit=limit, offset=offset)]
+
     def unfinished(self) -> list[str]:
         """Jobs that may still need a step, oldest first."""
         return [r[0] for r in self._all("unfinished_job_ids")]
@@ -225,6 +232,11 @@ class Store:
     def ended_jobs(self) -> int:
         """How many jobs have ended."""
         return int(self._all("count_ended")[0][0])
+
+    def approvals_wanted(self, party: str) -> tuple[int, float | None]:
+        """How many proposed jobs have no yes or no of this party, and when the oldest came."""
+        row = self._all("approvals_wanted", party=party)[0]
+        return row["jobs"], row["since"]
 
     def used_slots(self) -> dict[int, str]:
         """Slot -> job that holds it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -73,6 +74,7 @@ def _attempt(context: Context, job: Job, n: int) -> dict[str, Any]:
         "attempt": n,
         "decision": decision.model_dump(mode="json") if decision else None,
         "promises": {p: s.model_dump(mode="json") for p, s in sorted(job.promises(n).items())},
+        "ready": sorted(job.readies(n)),
         "outcomes": {p: s.model_dump(mode="json") for p, s in sorted(job.outcomes(n).items())},
         "skew_ms": skew_ms(context, job, n),
     }
@@ -122,14 +124,29 @@ def _audit_of(context: Context, peer: str) -> dict[str, Any]:
     }
 
 
-def certificate_days(context: Context) -> float | None:
-    """Days until the own gateway's certificate ends; None when it cannot be read here."""
+def certificate_ends(context: Context) -> dict[str, float]:
+    """When the gateway's certificate ends, and its CA's if the file holds it; Unix seconds, empty if unreadable."""
     path = context.config.certificate_file
     try:
-        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc if path else None
+        chain = x509.load_pem_x509_certificates(path.read_bytes()) if path else []
     except (OSError, ValueError):
-        return None
-    return round((ends - datetime.now(UTC)).total_seconds() / 86400, 1) if ends else None
+        return {}
+    return dict(zip(("gateway", "ca"), (c.not_valid_after_utc.timestamp() for c in chain), strict=False))
+
+
+def certificate_days(context: Context) -> float | None:
+    """Days until the own gateway's certificate ends; None when it cannot be read here."""
+    ends = certificate_ends(context).get("gateway")
+    return round((ends - time.time()) / 86400, 1) if ends else None
+
+
+def audit_records(context: Context, before: int | None, count: int) -> list[dict[str, Any]]:
+    """Up to `count` records of the own audit log, newest first, older than record `before`."""
+    head = context.store.head()
+    last = min(before - 1 if before else head[0], head[0]) if head else 0
+    found = itertools.islice(context.store.records(max(1, last - count + 1)), min(count, last))
+    shown = [{"seq": r.seq, "hash": r.hash, **json.loads(r.content)} for r in found]
+    return shown[::-1]
 
 
 def status(context: Context) -> dict[str, Any]:

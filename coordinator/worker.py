@@ -10,7 +10,7 @@ import time
 
 import structlog
 
-from coordinator import driver, policy
+from coordinator import driver, policy, views
 from coordinator.actions import Commit
 from coordinator.context import Context
 from coordinator.decide import decide, evolve
@@ -93,7 +93,9 @@ class Worker:
 
     async def _step(self, job_id: str) -> None:
         self._wakes.pop(job_id, None)
+        structlog.contextvars.clear_contextvars()  # a task begins with those of whoever enqueued the job
         while job := self._c.store.load(job_id):
+            structlog.contextvars.bind_contextvars(job_id=job_id, attempt=job.attempt)
             seen = await self._observe(job)
             for action in decide(job, seen):
                 if isinstance(action, Commit):
@@ -115,7 +117,7 @@ class Worker:
             log.info("record changed meanwhile", job_id=job.job_id, detail=str(e))
             return
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
-        self._metrics.moved(job, new)
+        self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt))
         if job.slot is not None and new.slot is None:
             self._c.ways.release(job.job_id)
         if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):

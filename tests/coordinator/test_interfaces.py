@@ -370,6 +370,7 @@ def test_status_page(tmp_path: Path) -> None:
         assert "Operator" in (await page.get("/")).text
         assert (await page.get(f"/jobs/{JOB_ID}")).status_code == 303
         assert (await page.post("/login", data={"token": "wrong"})).status_code == 401
+        assert (await page.post(f"/jobs/{JOB_ID}/approve", data={"csrf": "x"})).status_code == 401
         answer = await page.post("/login", data={"token": OPERATOR_TOKEN})
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie
@@ -387,7 +388,12 @@ def test_status_page(tmp_path: Path) -> None:
         for form in ({}, {"csrf": "wrong"}):
             assert (await page.post(f"/jobs/{JOB_ID}/approve", data=form)).status_code == 403
         assert (await page.post(f"/jobs/{JOB_ID}/explode", data={"csrf": csrf})).status_code == 404
-        assert (await page.post(f"/jobs/{JOB_ID}/approve", data={"csrf": csrf})).status_code == 303
+        for seen in ({}, {"digest": "0" * 64}):  # the form says which proposal the person saw
+            answer = await page.post(f"/jobs/{JOB_ID}/approve", data={"csrf": csrf} | seen)
+            assert answer.status_code == 409
+            assert "<h1>Conflict</h1>" in answer.text
+        seen = {"digest": re.search(r'name="digest" value="([^"]+)"', home.text).group(1)}  # type: ignore[union-attr]
+        assert (await page.post(f"/jobs/{JOB_ID}/approve", data={"csrf": csrf} | seen)).status_code == 303
         assert (await page.post(f"/jobs/{JOB_ID}/deny", data={"csrf": csrf})).status_code == 409
         assert (await page.post(f"/jobs/{JOB_ID}/cancel", data={"csrf": csrf})).status_code == 303
         said = b.context.store.load(JOB_ID)
