@@ -142,7 +142,7 @@ async def both_running(r: CrashRig, job_id: str) -> bool:
 STORIES: dict[Story, dict[str, Any]] = {
     success: {},
     second_attempt: {},
-    cancelled: {"policy": lambda p: {"approve": "person"}},
+    cancelled: {"policy": lambda p: {"default": "person"}},
     wrong: {},
     unheard: {"timeouts": IMPATIENT},
     absent: {"timeouts": IMPATIENT},
