@@ -44,6 +44,7 @@ def gateway_view(model: Model) -> dict[str, Any]:
     operator = {"cluster": "in-operator", "host": head, "port": ports.COORDINATOR_OPERATOR_PORT}
     return {
         "consortium": model.consortium.name,
+        "party": model.party,
         "server_name": server_name(model.party, model.consortium.name),
         "folder": str(GATEWAY_DIR),
         "access_log": str(ACCESS_LOG),

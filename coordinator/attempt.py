@@ -50,6 +50,7 @@ _FOR_PEERS = {
     "program-failed": "the program failed; why stands in this party's own log",
     "no-result": "the program ended without a result: does it use `with session()`?",
     "no-session": "the program ended before the agreed start: does it use `with session()`?",
+    "lease-lost": "the driver ended itself: its coordinator was gone",
     "driver-stopped": "the driver was stopped through Ray",
     "driver-failed": "the driver ended with an error; why stands in this party's own log",
 }
@@ -73,7 +74,8 @@ def running(job: Job, seen: Observed) -> Commit | None:
         body = _end(seen, code, _FOR_PEERS.get(code, "the driver failed"), retryable=driver.retryable)
         return _sign(job, seen, body, driver.error)
     if driver.state == "absent":
-        return _sign(job, seen, _end(seen, "driver-lost", "the own Ray no longer knows the driver", retryable=True))
+        why = f"the Ray of {job.me} no longer knows the driver"
+        return _sign(job, seen, _end(seen, "driver-lost", why, retryable=True))
     if begun is None:
         return _before_go(job, seen)
     if not seen.told and seen.now > begun + seen.timing.start_window_s:
@@ -120,7 +122,7 @@ def _cause_to_end(job: Job, seen: Observed) -> OutcomeBody | None:
             why = f"{party} is lost: no sign of this attempt from it for {silence.seconds:.1f} s (limit {limit_s:g})"
             return _end(seen, "peer-lost", f"{why}: {silence.seen}" if silence.seen else why, retryable=True)
     if seen.ray_silent_s > seen.timing.peer_lost_after_s:
-        why = f"the own Ray does not answer since {seen.ray_silent_s:.1f} s"
+        why = f"the Ray of {job.me} does not answer since {seen.ray_silent_s:.1f} s"
         return _end(seen, "ray-lost", why, retryable=True)
     return None
 

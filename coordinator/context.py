@@ -49,6 +49,16 @@ class Context:
         """Where an attempt's program, session file and output are."""
         return self.config.jobs_dir / job_id / str(attempt)
 
+    def forget(self, job: Job) -> None:
+        """Let go of what was seen of an attempt whose slot is given back."""
+        attempt = (job.job_id, job.attempt)
+        self.ways.release(job.job_id)
+        self.watched_since.pop(attempt, None)
+        for state in self.peers.state.values():
+            state.alive.pop(attempt, None)
+        self.checks.pop(job.job_id, None)
+        self.ways_proved.pop(job.job_id, None)
+
     def free_slot(self, asking: Job | None = None) -> int | None:
         """Lowest slot nobody holds; the one for `asking`, a job that waits for its turn, if that has come.
 

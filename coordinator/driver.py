@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from coordinator.statements import DecisionBody, job_name
 _FOLDER, _FILE = 0o2770, 0o640  # shared with the group under which Ray runs the driver
 _READ_LIMIT = 10_000_000
 _READY_POLL_S = 0.01
+_LEASE_GRACE_S = 2.0  # a coordinator that is restarted at once finds its driver alive
 
 
 async def launch(context: Context, job: Job, slot: int) -> None:
@@ -32,6 +34,7 @@ async def launch(context: Context, job: Job, slot: int) -> None:
         for parent in reversed(Path(name).parents[:-1]):
             _make(program / parent)
         _write(program / name, content)
+    _write(_lease_file(context, job), b"")
     session = session_document(context, job, slot)
     _write(folder / "session.json", json.dumps(session, indent=2).encode())
     await context.launcher.submit(
@@ -52,6 +55,10 @@ def go_file(context: Context, job: Job) -> Path:
 def tell_go(context: Context, job: Job, start_at: float) -> None:
     """Tell the waiting driver the agreed moment, on this party's clock. Raises OSError."""
     _write(go_file(context, job), json.dumps({"start_at": start_at}).encode())
+
+
+def _lease_file(context: Context, job: Job) -> Path:
+    return context.attempt_dir(job.job_id, job.attempt) / "lease"
 
 
 async def await_ready(context: Context, job: Job, limit_s: float) -> None:
@@ -96,14 +103,18 @@ def session_document(context: Context, job: Job, slot: int) -> dict[str, Any]:
             "shutdown_s": config.timeouts.shutdown_s,
             "job_s": config.timeouts.job_s,
             "go_s": config.timeouts.start_window_s,
+            "lease_s": config.timeouts.peer_lost_after_s + _LEASE_GRACE_S,
         },
         "go_file": str(go_file(context, job)),
+        "lease_file": str(_lease_file(context, job)),
         "parameters": proposal.parameters,
     }
 
 
 async def observe(context: Context, job: Job) -> Driver:
-    """State of the current attempt's driver, with its result or error once it has ended."""
+    """State of the current attempt's driver, with its result or error once it has ended. Renews its lease."""
+    with contextlib.suppress(FileNotFoundError):  # not launched yet
+        os.utime(_lease_file(context, job))
     try:
         state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
     except LauncherError as e:
@@ -122,6 +133,8 @@ async def observe(context: Context, job: Job) -> Driver:
     if state is State.SUCCEEDED and result is not None:
         return Driver("succeeded", result_digest=hashlib.sha256(result).hexdigest(), started_at=started)
     error = _json(output / "error.json").get("error")
+    if isinstance(error, str) and error.startswith("lease:"):
+        return Driver("failed", error, "lease-lost", True, started_at=started)
     if isinstance(error, str):
         # what failed before SecretFlow was up was no fault of the program
         return Driver("failed", error, "program-failed", error.startswith("sf.init"), started_at=started)

@@ -17,6 +17,8 @@ from coordinator.config import Config
 from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
 from coordinator.statements import Statement
 
+GATEWAY_HEADER = "x-consortium-gateway"
+"""Set by the peer's gateway on what it answers itself: so a dead coordinator is told from a dead gateway."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -57,6 +59,7 @@ class PeerState:
     heard: float | None = None  # it called us last
     reached: float | None = None  # it answered us last
     error: str = ""
+    gateway_answers: bool = False  # the peer's own gateway said so when nobody behind it answered
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=16))
     alive: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> when it was said to live
 
@@ -94,7 +97,9 @@ class PeerState:
             return f"its coordinator lives, but does not say that the attempt does ({times})"
         if answers:
             return f"its coordinator answers, but its own messages do not come through the gateways ({times})"
-        what = f"{name}'s coordinator, gateway or the way to it" if not speaks else f"the way to {name}'s coordinator"
+        if self.gateway_answers:
+            return f"{name}'s coordinator is down, its gateway answers: {self.error} ({times})"
+        what = f"{name}'s gateway or the way to it" if not speaks else f"the way to {name}'s gateway"
         return f"{what} is down: {self.error or 'no answer'} ({times})"
 
     def lost_for(self, now: float) -> float:
@@ -132,8 +137,10 @@ class Peers:
                     if len(body) > self._limit:
                         raise PeerError(f"{peer}: answer to {path} is longer than {self._limit} bytes", 500)
         except httpx.HTTPError as e:
-            state.error = f"{type(e).__name__}: {e}"[:300]
+            state.error = f"{type(e).__name__}: {str(e) or 'no answer in time'}"[:300]
+            state.gateway_answers = False
             raise PeerError(f"{peer} cannot be reached through the gateway: {state.error}") from e
+        state.gateway_answers = answer.headers.get(GATEWAY_HEADER) == peer
         if not answer.is_success:
             state.error = f"HTTP {answer.status_code} to {path}: {body[:300].decode('utf-8', 'replace')}"
             raise PeerError(f"{peer} answered {state.error}", answer.status_code)

@@ -62,6 +62,7 @@ CREATE TABLE IF NOT EXISTS events (
     hash      TEXT NOT NULL,
     signature TEXT NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS events_by_job ON events (json_extract(content, '$.job_id'));
 CREATE TRIGGER IF NOT EXISTS events_keep_update BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_keep_delete BEFORE DELETE ON events
@@ -120,7 +121,7 @@ ORDER BY created_at;
 
 -- name: waiting_job_ids
 -- The queue of the jobs that this party leads, in its order.
-SELECT job_id FROM jobs WHERE phase = 'approved' AND initiator = :me
+SELECT job_id FROM jobs WHERE phase = 'approved' AND initiator = :me AND retry_at <= :now
 ORDER BY priority DESC, created_at, job_id LIMIT :limit;
 
 -- name: count_ahead

@@ -7,6 +7,7 @@ simulated here, from `job.yaml` beside the program and `<CONSORTIUM_DATA>/<party
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ class Timeouts:
     shutdown_s: float  # sf.shutdown can wait for ever; then the process leaves
     job_s: float  # the driver ends itself even where nobody is left to end it
     go_s: float  # how long to wait for `go` at most
+    lease_s: float  # a coordinator that has been gone for so long can no longer end this driver
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Settings:
     output_dir: str  # like the datasets, at the same path on every Ray node of this party
     timeouts: Timeouts
     go_file: str  # {"start_at": seconds since 1970, own clock}, written when all parties are ready; "" = start at once
+    lease_file: str  # touched by the coordinator while it wants this attempt; "" = no coordinator
     parameters: dict[str, Any]
     spu_runtime: dict[str, Any] = field(default_factory=lambda: {"protocol": "SEMI2K", "field": "FM64"})
 
@@ -153,6 +156,21 @@ def bound(seconds: float, late: Callable[[str], None], message: str) -> threadin
     return done
 
 
+def keep_lease(path: str, lease_s: float, late: Callable[[str], None]) -> None:
+    """Call `late` when the file has not been touched for `lease_s`, by this process's own clock."""
+
+    def watch() -> None:
+        last, since = 0, time.monotonic()
+        while time.monotonic() - since <= lease_s:
+            time.sleep(min(1.0, lease_s / 5))
+            with contextlib.suppress(OSError):  # a file that is gone is not touched either
+                if (touched := Path(path).stat().st_mtime_ns) != last:
+                    last, since = touched, time.monotonic()
+        late(f"lease: the coordinator has not wanted this attempt for {lease_s:g} s")
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Session:
     """What a program sees. Every party runs the same program; a peer's path is only a label here."""
 
@@ -215,6 +233,8 @@ class Session:
         if not (s := self.settings):
             secretflow.init(self.parties, address="local", log_to_driver=False)
             return self
+        if s.lease_file:
+            keep_lease(s.lease_file, s.timeouts.lease_s, self._fail)
         bound(s.timeouts.job_s, self._fail, f"the job took longer than job_s = {s.timeouts.job_s:g} s")
         start_at = self._await_go(s) if s.go_file else time.time()
         while (left := start_at - time.time()) > 0:

@@ -211,9 +211,9 @@ class Store:
         """Jobs that may still need a step, oldest first."""
         return [r[0] for r in self._all("unfinished_job_ids")]
 
-    def waiting(self) -> list[str]:
+    def waiting(self, limit: int, now: float) -> list[str]:
         """The first jobs of this party's queue; more than there are slots, few enough to look at."""
-        return [r[0] for r in self._all("waiting_job_ids", me=self._me, limit=40)]
+        return [r[0] for r in self._all("waiting_job_ids", me=self._me, limit=limit, now=now)]
 
     def ahead_of(self, job: Job, now: float) -> int:
         """How many jobs of this party's queue come before this one and could ask for an attempt now."""

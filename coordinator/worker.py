@@ -119,9 +119,10 @@ class Worker:
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
         self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt))
         if job.slot is not None and new.slot is None:
-            self._c.ways.release(job.job_id)
+            self._c.forget(job)
         if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):
-            for waiting in self._c.store.waiting():
+            free = self._c.config.slots - len(self._c.store.used_slots())
+            for waiting in self._c.store.waiting(free, time.time()):
                 self.enqueue(waiting)
 
     async def _observe(self, job: Job) -> Observed:

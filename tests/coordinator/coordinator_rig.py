@@ -45,6 +45,10 @@ out, p = s["output_dir"], s["parameters"]
 def keep(name, value):
     json.dump(value, open(out + "/." + name, "w"))
     os.replace(out + "/." + name, out + "/" + name)
+from coordinator.session import keep_lease
+def lost(why):
+    keep("error.json", {"error": why}); os._exit(1)
+keep_lease(s["lease_file"], s["timeouts"]["lease_s"], lost)
 time.sleep(p.get("load_seconds", {}).get(s["party"], 0))
 times = {"ready_at": time.time()}
 keep("session.json", times)

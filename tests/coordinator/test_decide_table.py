@@ -308,7 +308,7 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         "own Ray silent",
         job("bob", P.RUNNING, start(), **RUN),
         {"driver": Driver("unreachable"), "ray_silent_s": 4},
-        (P.ENDING, Kind.OUTCOME, "own Ray"),
+        (P.ENDING, Kind.OUTCOME, "the Ray of bob does not answer"),
     ),
     (
         "ran too long",

@@ -101,9 +101,9 @@ def test_a_peer_counts_as_lost_when_either_direction_fails() -> None:
     [
         (99.0, 99.0, "its coordinator lives, but does not say that the attempt does"),
         (90.0, 99.0, "its coordinator answers, but its own messages do not come through the gateways"),
-        (99.0, 90.0, "the way to bob's coordinator is down: refused"),
-        (90.0, 90.2, "bob's coordinator, gateway or the way to it is down: refused"),
-        (90.2, 90.0, "bob's coordinator, gateway or the way to it is down: refused"),
+        (99.0, 90.0, "the way to bob's gateway is down: refused"),
+        (90.0, 90.2, "bob's gateway or the way to it is down: refused"),
+        (90.2, 90.0, "bob's gateway or the way to it is down: refused"),
         (None, None, "(last heard never, last answered never)"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from consortium import ports, trust
 from consortium.render import render
 from tests import builders
-from tests.gateway.conftest import Gateway, connect, wait_for
+from tests.gateway.conftest import Coordinator, Gateway, connect, start, wait_for
 
 MEMBERS = ("alice", "bob", "carol")
 
@@ -55,6 +56,22 @@ def test_bytes_pass_both_ways_and_both_logs_account_for_them(alice: Gateway, bob
         assert (into["peer"], into["service"]) == (sender.party, "fed-0")
         assert into["sni"] == f"fed-0.{sender.party}.{receiver.party}.demo"
         assert into["duration_ms"] >= 0
+
+
+def test_a_dead_coordinator_is_told_from_a_dead_gateway(alice: Gateway, bob: Gateway) -> None:
+    """The peer's own gateway puts its name on what it answers in place of the coordinator behind it."""
+    dead = bob.servers.pop()
+    dead.shutdown()
+    dead.server_close()
+    try:
+        address, port = outbound(alice, "bob", "coordinator")
+        connection = http.client.HTTPConnection(address, port, timeout=10)
+        connection.request("GET", "/peer/v1/time", headers={"x-consortium-gateway": "alice"})
+        answer = connection.getresponse()
+        assert answer.status == 503
+        assert answer.headers.get_all("x-consortium-gateway") == ["bob"]
+    finally:
+        bob.servers.append(start(ThreadingHTTPServer(dead.server_address, Coordinator)))
 
 
 def test_a_coordinator_reaches_its_peers_coordinator_with_its_name_and_token(alice: Gateway, bob: Gateway) -> None:

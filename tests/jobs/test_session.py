@@ -36,7 +36,9 @@ def document(**changes: Any) -> dict[str, Any]:
             "shutdown_s": 15,
             "job_s": 600,
             "go_s": 60,
+            "lease_s": 60,
         },
+        "lease_file": "",
         "go_file": "",
         "parameters": {"key": "id"},
     } | changes
@@ -186,6 +188,27 @@ def test_a_driver_says_that_it_has_loaded_and_does_not_begin_before_go(tmp_path:
     times = json.loads((tmp_path / "out/session.json").read_text())
     assert "ready_at" in times
     assert "sf_init_entered_at" not in times
+
+
+def test_a_driver_whose_coordinator_is_gone_ends_itself(tmp_path: Path) -> None:
+    lease = tmp_path / "lease"
+    lease.touch()
+    timeouts = document()["timeouts"] | {"lease_s": 0.5}
+    body = "import time; time.sleep(20)"
+    began = time.monotonic()
+    done = run_program(tmp_path, GOOD, body, lease_file=str(lease), timeouts=timeouts)
+    assert done.returncode == 1
+    assert time.monotonic() - began < 10
+    assert json.loads((tmp_path / "out/error.json").read_text())["error"].startswith("lease:")
+
+
+def test_a_lease_that_is_renewed_lasts(tmp_path: Path) -> None:
+    lease = tmp_path / "lease"
+    lease.touch()
+    timeouts = document()["timeouts"] | {"lease_s": 0.6}
+    body = f"import os, time; [(time.sleep(0.1), os.utime({str(lease)!r})) for _ in range(15)]; s.result(1)"
+    done = run_program(tmp_path, GOOD, body, lease_file=str(lease), timeouts=timeouts)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_go_that_cannot_be_read_is_no_go(tmp_path: Path) -> None:
