@@ -16,9 +16,9 @@ from coordinator.app import Coordinator
 from coordinator.audit import parse_lines, verify
 from coordinator.config import ConfigError, load_config
 from coordinator.context import load_signer, open_context
+from coordinator.group_commit import StoreError
 from coordinator.offline import backup, read_records
 from coordinator.signing import SigningError
-from coordinator.store import StoreError
 
 
 def main(arguments: list[str] | None = None) -> int:

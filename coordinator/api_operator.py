@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -32,9 +31,8 @@ Reason = Annotated[str, Form(max_length=500)]
 def operator_routes(context: Context, worker: Worker) -> APIRouter:
     """Routes under /api/v1."""
 
-    def authorised(token: BearerToken) -> None:
-        given = token.credentials if token else ""
-        if not hmac.compare_digest(given.encode(), context.operator_token.encode()):
+    def authorised(request: Request, token: BearerToken) -> None:
+        if not context.guard.right(request, token.credentials if token else ""):
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)])

@@ -18,8 +18,9 @@ from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.context import Context
+from coordinator.group_commit import StoreError
 from coordinator.launcher import LauncherError, submission_id
-from coordinator.limits import BodyLimit, GatewayOnly
+from coordinator.limits import BodyLimit, Durable, GatewayOnly, PeerRate, cannot_write
 from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Metrics
 from coordinator.model import Phase
@@ -58,8 +59,17 @@ class Coordinator:
         handle_refusals(app, self.context, self.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
-        peers = frozenset(self.context.config.peers)
+        peers, me = frozenset(self.context.config.peers), self.context.config.party
+
+        def flooded(party: str, path: str, why: str) -> None:
+            self.metrics.refused.labels(party, "429").inc()
+            self.context.refusals.add(party, path, why, flood=True)
+
+        app.add_middleware(
+            PeerRate, per_s=limits.peer_requests_per_s, burst=limits.peer_burst, refused=flooded
+        )  # each one added is passed before those above
         app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers)
+        app.add_middleware(Durable, store=self.context.store, tell=lambda e: cannot_write(me, e))
         return app
 
     def operator_app(self) -> FastAPI:
@@ -70,6 +80,7 @@ class Coordinator:
         handle_refusals(app, self.context, self.metrics)
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
+        app.add_middleware(Durable, store=self.context.store, tell=str)
 
         @app.get("/healthz", response_class=PlainTextResponse)
         async def healthz() -> str:
@@ -99,6 +110,7 @@ class Coordinator:
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
         self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        await self.context.store.durable()
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
         for peer in config.peers:
@@ -126,7 +138,9 @@ class Coordinator:
         up = False
         while True:
             try:
-                await self.context.peers.heartbeat(peer, self._beat(peer))
+                beat = self._beat(peer)
+                await self.context.store.durable()  # a beat says which attempts live
+                await self.context.peers.heartbeat(peer, beat)
                 if not up:
                     self.worker.enqueue_all()  # deliveries wait for this peer
                 up = True
@@ -134,6 +148,8 @@ class Coordinator:
                 if up:
                     log.warning("peer does not answer", peer=peer, error=str(e))
                 up = False
+            except StoreError as e:
+                log.warning("no heartbeat: the state could not be written", peer=peer, error=str(e))
             await asyncio.sleep(every_s * random.uniform(0.9, 1.0))  # noqa: S311 (only spreads the load)
 
     def _beat(self, peer: str) -> Heartbeat:

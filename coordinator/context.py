@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coordinator.buckets import Guard, Refusals
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.model import Checks, Job, Phase
@@ -34,6 +35,12 @@ class Context:
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
+    refusals: Refusals = field(init=False)
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.store)
+        self.guard = Guard(self.operator_token)
 
     def bundle_path(self, program_digest: str) -> Path:
         """Where a job folder is kept."""

@@ -107,14 +107,19 @@ class Doer:
 
         def done(task: asyncio.Task[None]) -> None:
             del self._tasks[key]
+            work.close()  # does nothing unless it never began
             if not task.cancelled() and (error := task.exception()):
                 log.error("work failed", job_id=job.job_id, what=key[0], error=repr(error))
                 self._wake(job.job_id, time.time() + 1)
             elif not self._closing:
                 self._look_again(job.job_id)
 
-        self._tasks[key] = asyncio.get_running_loop().create_task(work)
+        self._tasks[key] = asyncio.get_running_loop().create_task(self._once_durable(work, self._c.store.failures))
         self._tasks[key].add_done_callback(done)
+
+    async def _once_durable(self, work: Coroutine[None, None, None], failures: int) -> None:
+        await self._c.store.durable(failures)
+        await work
 
     async def _checks(self, job: Job, attempt: int) -> None:
         try:

@@ -44,7 +44,7 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return DiskFullError(f"{path}: {error}: nothing was written; make room on this disk, then it goes on by itself")
     if code == sqlite3.SQLITE_IOERR:
-        return StoreError(f"{path}: {error}: nothing was written; look at the disk and at limits of file size and quota")
+        return StoreError(f"{path}: {error}: nothing was written; look at the disk, at quotas and limits")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"{path}: {error}: another process holds it; end that one (fuser names it)")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -63,7 +63,10 @@ class GroupCommit:
 
     @contextlib.contextmanager
     def write(self, step: Step | None = None) -> Iterator[None]:
-        """One write, whole or not at all; `step` if it is one of a job. Raises StoreError when the batch is lost; what the body raises otherwise."""
+        """One write, whole or not at all; `step` if it is one of a job.
+
+        Raises StoreError when the batch is lost, otherwise what the body raises.
+        """
         batch = self._join()
         try:
             self._db.execute("SAVEPOINT one")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coordinator.audit import Record
-from coordinator.store import StoreError
+from coordinator.group_commit import StoreError
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -85,9 +85,9 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
         return render("home.html", csrf=csrf, status=views.status(context), jobs=listed)
 
     @router.post("/login")
-    async def login(token: Annotated[str, Form(max_length=1000)] = "") -> Response:
+    async def login(request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
         """Exchange the operator's token for a session."""
-        if not hmac.compare_digest(token.strip().encode(), context.operator_token.encode()):
+        if not context.guard.right(request, token.strip()):
             return render("login.html", 401, wrong=True)
         response = to("/")
         response.set_cookie(_COOKIE, sessions.begin(), max_age=_SESSION_S, httponly=True, samesite="strict")
