@@ -1,4 +1,4 @@
-"""Command line: `python -m coordinator serve|audit verify|backup --config FILE`."""
+"""Command line: `python -m coordinator serve|audit verify|backup|restore --config FILE`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import structlog
 
 from coordinator.app import Coordinator
 from coordinator.audit import parse_lines, verify
+from coordinator.backup import backup, restore
 from coordinator.config import ConfigError, load_config
 from coordinator.context import load_signer, open_context
 from coordinator.group_commit import StoreError
-from coordinator.offline import backup, read_records
+from coordinator.offline import read_records
 from coordinator.signing import SigningError
 
 
@@ -32,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     audit.add_argument("--party", help="whose log it is; default: the own party's")
     copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
     copy.add_argument("target", type=Path)
-    for command in (serve, audit, copy):
+    back = commands.add_parser("restore", help="put a backup into an empty state folder")
+    back.add_argument("source", type=Path)
+    for command in (serve, audit, copy, back):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
     options = parser.parse_args(arguments)
     try:
@@ -40,7 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
             return asyncio.run(_serve(options.config))
         if options.command == "audit":
             return _verify(options)
-        backup(load_config(options.config).state_dir / "coordinator.db", options.target)
+        config = load_config(options.config)
+        signer, verifier = load_signer(config)
+        if options.command == "backup":
+            label = backup(config, verifier, options.target)
+        else:
+            label = restore(config, signer, verifier, options.source)
+        print(label.model_dump_json(exclude={"bundles"}))
     except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
         print(f"coordinator: {e}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from coordinator.bundle import BundleError, unpack
 from coordinator.context import Context
 from coordinator.driver import read_output
 from coordinator.launcher import LauncherError, submission_id
+from coordinator.logs import Log
 from coordinator.model import Job
 from coordinator.statements import JobId
 from coordinator.worker import Worker
@@ -148,7 +149,11 @@ def _output(context: Context, job: Job, name: str) -> bytes:
 
 
 async def read_logs(context: Context, job_id: str, attempt: int) -> str:
-    """Driver output of an attempt; RefusedError 502 when Ray does not answer."""
+    """Driver output of an attempt, its end when it is long; RefusedError 502 when Ray does not answer."""
+    return (await _read_log(context, job_id, attempt)).shown()
+
+
+async def _read_log(context: Context, job_id: str, attempt: int) -> Log:
     try:
         return await context.launcher.logs(submission_id(job_id, attempt))
     except LauncherError as e:
@@ -160,10 +165,10 @@ async def _follow(context: Context, request: Request, job_id: str, attempt: int)
     while not await request.is_disconnected():
         job = context.store.load(job_id)
         ended = job is None or job.phase.terminal or job.attempt > attempt
-        text = await read_logs(context, job_id, attempt)
-        if len(text) > sent:
-            yield text[sent:]
-            sent = len(text)
+        found = await _read_log(context, job_id, attempt)
+        if found.total > sent:
+            yield found.since(sent)
+            sent = found.total
         if ended:
             return
         await asyncio.sleep(0.5)

@@ -25,12 +25,14 @@ from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Metrics
 from coordinator.model import Phase
 from coordinator.peers import PeerError
+from coordinator.retention import Retention
 from coordinator.statuspage import page_routes
 from coordinator.worker import Worker
 
 log = structlog.get_logger()
 _BUNDLE_OVERHEAD = 1_000_000  # multipart and tar headers around the files
 _SWEEP_S = 30.0
+_REMOVAL_S = 3600.0
 
 
 def _release() -> str:
@@ -165,19 +167,28 @@ class Coordinator:
 
     async def _sweep(self) -> None:
         """End drivers that no record of ours wants: left by a crash between a launch and its record."""
+        retention, next_removal = Retention(self.context), 0.0
         while True:
             try:
+                if time.monotonic() > next_removal:
+                    next_removal = time.monotonic() + _REMOVAL_S
+                    await retention.sweep()
+                self.context.refusals.flush()
+                before = self.context.store.failures
                 live = await self.context.launcher.live()  # first: what is launched after this is not ours to judge
                 wanted = set()
                 for job_id in self.context.store.unfinished():
                     job = self.context.store.load(job_id)
                     if job and job.phase in (Phase.STARTING, Phase.RUNNING):
                         wanted.add(submission_id(job_id, job.attempt))
+                await self.context.store.durable(before)
                 for orphan in sorted(set(live) - wanted):
                     log.warning("stopping a driver that no job wants", submission=orphan)
                     await self.context.launcher.stop(orphan)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))
+            except StoreError as e:
+                log.warning("the state could not be written", error=str(e))
             await asyncio.sleep(_SWEEP_S)
 
 

@@ -33,6 +33,7 @@ class Context:
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
+    undelivered: dict[tuple[str, str], str] = field(default_factory=dict)  # (job, peer) -> why the last try failed
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
     refusals: Refusals = field(init=False)
@@ -95,6 +96,6 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         gateway_token=read_secret(config.secrets.gateway_token_file),
         store=Store(config.state_dir / "coordinator.db", signer, config.party),
         peers=Peers(config),
-        launcher=launcher or RayLauncher(config.ray.jobs_url),
+        launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),
     )

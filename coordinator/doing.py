@@ -171,6 +171,7 @@ class Doer:
             self._failed(job.job_id, peer, e)
         else:
             self._failures.pop((job.job_id, peer), None)
+            self._c.undelivered.pop((job.job_id, peer), None)
             self._c.store.add_receipts(job.job_id, [(k, peer) for k in keys])
 
     async def _send_bundle(self, job: Job, peer: str) -> None:
@@ -186,6 +187,7 @@ class Doer:
         count = self._failures.get((job_id, peer), (0, 0.0))[0] + 1
         at = time.time() + _BACKOFF_S[min(count, len(_BACKOFF_S)) - 1]
         self._failures[job_id, peer] = (count, at)
+        self._c.undelivered[job_id, peer] = str(error)[:1000]
         self._wake(job_id, at)
         log.info("delivery failed", job_id=job_id, peer=peer, error=str(error), failures=count)
 

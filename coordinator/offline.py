@@ -1,4 +1,4 @@
-"""Reading and copying the state from outside the running coordinator."""
+"""Reading the state from outside the running coordinator, and checking a file of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from coordinator.audit import Record
+from coordinator.audit import Record, Verdict, verify
 from coordinator.group_commit import StoreError
+from coordinator.signing import Verifier
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing. Raises StoreError when there is no file."""
     if not path.exists():
         raise StoreError(f"{path}: does not exist; has this coordinator ever run?")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
@@ -20,17 +22,23 @@ def _open(path: Path) -> sqlite3.Connection:
 def read_records(path: Path) -> Iterator[Record]:
     """Audit records of a state file, in order. Raises StoreError when it cannot be read."""
     try:
-        with contextlib.closing(_open(path)) as db:
+        with contextlib.closing(open_reader(path)) as db:
             for row in db.execute("SELECT seq, content, hash, signature FROM events ORDER BY seq"):
                 yield Record(*row)
     except sqlite3.DatabaseError as e:
         raise StoreError(f"{path}: {e}; put a backup in its place") from e
 
 
-def backup(path: Path, target: Path) -> None:
-    """A consistent copy of the state, made while the coordinator runs. Raises StoreError; never overwrites."""
-    if target.exists():
-        raise StoreError(f"{target}: exists already; name a new file")
-    target.touch(0o600)
-    with contextlib.closing(_open(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+def check_file(path: Path, party: str, verifier: Verifier) -> Verdict:
+    """Check every page and every audit record of a state file. Raises StoreError naming the first fault."""
+    try:
+        with contextlib.closing(open_reader(path)) as db:
+            found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as e:
+        raise StoreError(f"{path}: {e}") from e
+    if found != "ok":
+        raise StoreError(f"{path}: damaged: {found}")
+    verdict = verify(read_records(path), party, verifier)
+    if verdict.fault:
+        raise StoreError(f"{path}: audit log of {party}: {verdict.fault}")
+    return verdict

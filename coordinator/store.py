@@ -210,6 +210,16 @@ class Store:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}
 
+    def open_jobs(self, initiator: str) -> tuple[int, int]:
+        """How many jobs have not ended: all, and those that this party proposed."""
+        row = self._all("count_open", initiator=initiator)[0]
+        return row[0], row[1]
+
+    def ended_before(self, before: float) -> tuple[list[tuple[str, str]], set[str]]:
+        """Jobs with their programs that have needed no step since then, oldest first; programs that others use."""
+        rows = self._all("programs", before=before)
+        return [(r["job_id"], r["program"]) for r in rows if r["old"]], {r["program"] for r in rows if not r["old"]}
+
     def used_slots(self) -> dict[int, str]:
         """Slot -> job that holds it."""
         return {r[0]: r[1] for r in self._all("used_slots")}
