@@ -1,7 +1,7 @@
 """Backup and restore of a party's state: the database and the job folders, in one tar that is verified when written.
 
-A restored party is *older than what it has said*. It refuses its own statements that come back and that it has no record
-of (accept.py), and must not go on with jobs of that time: see docs/runbook.md.
+A restored party is *older than what it has said*. It refuses its own statements that come back and that it has no
+record of (accept.py), and must not go on with jobs of that time: see docs/runbook.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Label(Model):
 
 
 def backup(config: Config, verifier: Verifier, target: Path) -> Label:
-    """Write a consistent copy of the state, made while the coordinator runs, to a new file (mode 0600, whole or absent).
+    """Write a consistent copy of the state, while the coordinator runs, to a new file (mode 0600, whole or absent).
 
     Raises StoreError: the target exists, the state cannot be read, or what was written is not well.
     """
@@ -53,10 +53,10 @@ def backup(config: Config, verifier: Verifier, target: Path) -> Label:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=target.parent) as folder:
             copy = Path(folder) / DATABASE
             copy.touch(0o600)
-            with contextlib.closing(open_reader(config.state_dir / DATABASE)) as source:
-                with contextlib.closing(sqlite3.connect(copy)) as there:
-                    source.backup(there)
-                    there.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+            reader = open_reader(config.state_dir / DATABASE)
+            with contextlib.closing(reader) as source, contextlib.closing(sqlite3.connect(copy)) as there:
+                source.backup(there)
+                there.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
             verdict = check_file(copy, config.party, verifier)
             # after the database: every job folder that it knows of was there before it
             bundles = sorted(p for p in (config.state_dir / "bundles").glob("*.tar") if len(p.stem) == 64)
@@ -84,7 +84,7 @@ def backup(config: Config, verifier: Verifier, target: Path) -> Label:
 def restore(config: Config, signer: Signer, verifier: Verifier, source: Path) -> Label:
     """Put a backup into an empty state folder, and record it in the audit log. Never overwrites.
 
-    Raises StoreError: there is state, a coordinator runs, the backup is another party's, damaged, or of another release.
+    Raises StoreError: there is state, a coordinator runs, the backup is another party's, of another release, damaged.
     """
     state = config.state_dir
     state.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.buckets import Guard, Refusals
+from coordinator.check import check_state
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.model import Checks, Job, Phase
@@ -88,13 +89,15 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     config = load_config(path)
     signer, verifier = load_signer(config)
     (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
+    store = Store(config.state_dir / "coordinator.db", signer, config.party)
+    check_state(store, verifier)
     return Context(
         config=config,
         signer=signer,
         verifier=verifier,
         operator_token=read_secret(config.secrets.operator_token_file),
         gateway_token=read_secret(config.secrets.gateway_token_file),
-        store=Store(config.state_dir / "coordinator.db", signer, config.party),
+        store=store,
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
 from coordinator.failpoints import Step, failpoint
@@ -59,7 +59,7 @@ class GroupCommit:
         self._db, self._path = db, path
         self._batch: _Batch | None = None
         self.failures = 0  # batches lost so far
-        self._last = ""
+        self._last: StoreError | None = None
 
     @contextlib.contextmanager
     def write(self, step: Step | None = None) -> Iterator[None]:
@@ -140,25 +140,27 @@ class GroupCommit:
         self._batch = None
         self.failures += 1
         batch.error = explain(self._path, why)
-        self._last = str(batch.error)
+        self._last = batch.error
         batch.done.set()
 
-    async def durable(self, since: int | None = None) -> None:
-        """Return when everything written so far is on the disk; at once when nothing is pending.
+    def durable(self, since: int | None = None) -> Coroutine[None, None, None]:
+        """Returns when everything written up to this call is on the disk; at once when nothing is pending.
 
         `since`: `failures` at the time when the caller began to read. Raises StoreError (DiskFullError) when what the
         caller may have read or written was lost.
         """
-        batch = self._batch
-        if batch is not None:
+        return self._durable(self._batch, self.failures if since is None else since)
+
+    async def _durable(self, batch: _Batch | None, since: int) -> None:
+        if batch is not None and batch is self._batch:
             if batch.loop is asyncio.get_running_loop():
                 await batch.done.wait()
             else:
                 self.commit()
-            if batch.error:
-                raise _again(batch.error)
-        if since is not None and since != self.failures:
-            raise StoreError(f"what this rests on was lost: {self._last}")
+        if batch is not None and batch.error:
+            raise _again(batch.error)
+        if since != self.failures and self._last:
+            raise type(self._last)(f"what this rests on was lost: {self._last}")
 
 
 def _again(error: StoreError | None) -> StoreError:

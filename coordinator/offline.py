@@ -37,7 +37,7 @@ def check_file(path: Path, party: str, verifier: Verifier) -> Verdict:
     except sqlite3.DatabaseError as e:
         raise StoreError(f"{path}: {e}") from e
     if found != "ok":
-        raise StoreError(f"{path}: damaged: {found}")
+        raise StoreError(f"{path}: damaged: {' '.join(found.split())}")
     verdict = verify(read_records(path), party, verifier)
     if verdict.fault:
         raise StoreError(f"{path}: audit log of {party}: {verdict.fault}")

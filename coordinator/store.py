@@ -10,7 +10,7 @@ import fcntl
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -71,7 +71,7 @@ class Store:
         except sqlite3.DatabaseError as e:
             raise StoreError(f"{path}: {e}; put a backup in its place") from e
         if found != "ok":
-            raise StoreError(f"{path}: damaged: {found}; put a backup in its place")
+            raise StoreError(f"{path}: damaged: {' '.join(found.split())}; put a backup in its place")
         self._group = GroupCommit(self._db, path)
 
     def _check_schema(self) -> None:
@@ -105,10 +105,10 @@ class Store:
         """Commits that failed so far; taken before reading, given to `durable` before sending."""
         return self._group.failures
 
-    async def durable(self, since: int | None = None) -> None:
-        """Wait until everything written so far is on the disk. Raises StoreError when it, or anything after `since`
-        failures, was lost."""
-        await self._group.durable(since)
+    def durable(self, since: int | None = None) -> Coroutine[None, None, None]:
+        """Await it: everything written so far is then on the disk. Raises StoreError when it, or anything after
+        `since` failures, was lost."""
+        return self._group.durable(since)
 
     def create(self, step: Step, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
         """Write a new job. `request` = (idempotency key, digest of the request) that made it."""

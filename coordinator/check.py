@@ -1,0 +1,32 @@
+"""What is checked of the state at start beside SQLite's own structure: on a changed byte nobody may work on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from coordinator.audit import chain_hash
+from coordinator.group_commit import StoreError
+from coordinator.signing import SigningError, Verifier
+from coordinator.store import Store
+
+_LAST_RECORDS = 1000
+_FIX = "damaged; put a backup in its place"
+
+
+def check_state(store: Store, verifier: Verifier) -> None:
+    """Check all statements of jobs that may need a step, and the end of the audit log. Raises StoreError.
+
+    The whole log is checked by `audit verify`; doing so at every start would keep jobs waiting.
+    """
+    for job_id in store.unfinished():
+        try:
+            job = store.load(job_id)
+            assert job is not None
+            for statement in job.statements.values():
+                verifier.check(statement)
+        except (ValueError, KeyError, SigningError) as e:
+            raise StoreError(f"state of job {job_id}: {' '.join(str(e).split())[:300]}: {_FIX}") from e
+    seq = (store.head() or (0, ""))[0]
+    for before, record in pairwise(store.records(max(1, seq - _LAST_RECORDS))):
+        if record.seq != before.seq + 1 or record.hash != chain_hash(before.hash, record.seq, record.content):
+            raise StoreError(f"audit record {record.seq}: does not follow record {before.seq}: {_FIX}")
