@@ -11,7 +11,12 @@ import re
 from typing import NamedTuple
 
 _HEAD = re.compile(r'\s*\{\s*"logs"\s*:\s*"')
-_ESCAPED = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_HEX = "[0-9a-fA-F]"
+_FIRST_HALF = f"[dD][89abAB]{_HEX}{{2}}"  # of a character that takes two escapes: they are decoded together
+_ESCAPED = re.compile(
+    rf"""(?:[^"\\]|\\["\\/bfnrt]|\\u{_FIRST_HALF}(?:\\u{_HEX}{{4}}|(?=[^\\]|\\[^u]))|\\u(?!{_FIRST_HALF}){_HEX}{{4}})*"""
+)
+_LONGEST_ESCAPE = 12
 _HEAD_MOST = 100
 
 
@@ -58,7 +63,7 @@ class LogReader:
         piece = json.loads(f'"{whole.group()}"', strict=False)
         self._raw = self._raw[whole.end() :]
         self._ended = self._raw.startswith('"')
-        if not self._ended and len(self._raw) > 6:  # the longest escape, \uXXXX, would be complete
+        if not self._ended and len(self._raw) > _LONGEST_ESCAPE:
             raise ValueError(f"not a log: {self._raw[:20]!r}")
         self._total += len(piece)
         self._text = (self._text + piece)[-self._limit :]
@@ -67,5 +72,5 @@ class LogReader:
         """What was read. Raises ValueError when the answer is not whole."""
         if not self._ended:
             raise ValueError("the log ends in the middle")
-        # halves of a character that came in two pieces
+        # a half without the other is no text
         return Log(self._text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), self._total)
