@@ -125,20 +125,24 @@ class GroupCommit:
         except sqlite3.Error as e:
             self._lose(batch, e)
             return
-        except BaseException as e:  # of a test's failpoint: nobody may take the batch for written
-            self._lose(batch, sqlite3.Error(repr(e)))
+        except BaseException:  # of a test that crashes here: whoever waits for the batch never hears of it
+            self.drop()
             raise
         self._batch = None
-        batch.done.set()
         for step in batch.steps:
             failpoint(f"after-{step}")
+        batch.done.set()
 
-    def _lose(self, batch: _Batch, why: sqlite3.Error) -> None:
+    def drop(self) -> None:
+        """Roll back what is pending."""
         if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
             with contextlib.suppress(sqlite3.OperationalError):
                 self._db.execute("ROLLBACK")
         self._batch = None
         self.failures += 1
+
+    def _lose(self, batch: _Batch, why: sqlite3.Error) -> None:
+        self.drop()
         batch.error = explain(self._path, why)
         self._last = batch.error
         batch.done.set()

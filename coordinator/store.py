@@ -90,8 +90,10 @@ class Store:
 
     def close(self) -> None:
         """Commit what is pending and close the file."""
-        self._group.commit()
-        self._db.close()
+        try:
+            self._group.commit()
+        finally:
+            self._db.close()
         self._lock.close()
 
     def _all(self, name: str, **values: Any) -> list[sqlite3.Row]:

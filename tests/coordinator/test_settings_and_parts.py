@@ -221,7 +221,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "record 2" in capsys.readouterr().out
     export.write_text("nonsense\n")
     assert main(["audit", "verify", "--file", str(export), *config]) == 2
-    assert main(["backup", str(tmp_path / "copy.db"), *config]) == 0
+    assert main(["backup", str(tmp_path / "copy.tar"), *config]) == 0
     assert main(["serve", *config]) == 2  # the state is in use
     assert "another coordinator" in capsys.readouterr().err
 
