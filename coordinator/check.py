@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from coordinator.audit import chain_hash
+from coordinator.audit import GENESIS, chain_hash
 from coordinator.group_commit import StoreError
 from coordinator.signing import SigningError, Verifier
 from coordinator.store import Store
@@ -26,7 +24,10 @@ def check_state(store: Store, verifier: Verifier) -> None:
                 verifier.check(statement)
         except (ValueError, KeyError, SigningError) as e:
             raise StoreError(f"state of job {job_id}: {' '.join(str(e).split())[:300]}: {_FIX}") from e
-    seq = (store.head() or (0, ""))[0]
-    for before, record in pairwise(store.records(max(1, seq - _LAST_RECORDS))):
-        if record.seq != before.seq + 1 or record.hash != chain_hash(before.hash, record.seq, record.content):
-            raise StoreError(f"audit record {record.seq}: does not follow record {before.seq}: {_FIX}")
+    start = max(1, (store.head() or (0, ""))[0] - _LAST_RECORDS)
+    seq, head = 0, GENESIS
+    for record in store.records(start):
+        begins = record.seq == start > 1  # what was before this one is not looked at
+        if not begins and (record.seq != seq + 1 or record.hash != chain_hash(head, record.seq, record.content)):
+            raise StoreError(f"audit record {record.seq}: does not follow record {seq}: {_FIX}")
+        seq, head = record.seq, record.hash

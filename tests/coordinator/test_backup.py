@@ -187,6 +187,7 @@ def test_a_backup_while_200_jobs_a_second_are_written(tmp_path: Path) -> None:
 
         def take() -> None:
             while len(taken) < 4:
+                time.sleep(0.3)
                 path = tmp_path / f"backup-{len(taken)}.tar"
                 label = backup(config, verifier, path)
                 taken.append((path, label.audit_seq))
