@@ -122,11 +122,10 @@ async def body(lone):
     submit = lambda: lone.api("POST", "jobs", files={{"bundle": ("b.tar", FOLDER)}})
     first = (await submit()).json()["job_id"]
     ballast = context.config.state_dir / "ballast"
-    with ballast.open("wb") as file:  # the disk fills up behind the coordinator's back
+    with ballast.open("wb", buffering=0) as file:  # the disk fills up behind the coordinator's back
         try:
             while True:
                 file.write(b"x" * 4096)
-                file.flush()
         except OSError as e:
             assert e.errno == 28, e
     codes, taken = [], 0

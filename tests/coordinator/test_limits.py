@@ -321,3 +321,10 @@ def test_what_cannot_be_removed_is_left_and_not_recorded_again(tmp_path: Path, m
 def test_the_bounds_do_not_reach_ten_parties_at_work() -> None:
     """Heartbeats of the shortest interval, and twenty requests for each of ten jobs a second, from one peer."""
     assert Limits().peer_requests_per_s >= 1 / 0.2 + 20 * 10
+
+
+def test_the_stack_hands_over_the_limits_with_the_same_defaults() -> None:
+    from consortium.settings import LocalLimits
+
+    local = LocalLimits().model_dump()
+    assert local == {name: value for name, value in Limits().model_dump().items() if name in local}
