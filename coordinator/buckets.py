@@ -88,5 +88,6 @@ class Guard:
             raise TooManyError(f"too many wrong tokens from {name.strip()}: try again in {wait:.0f} s")
         if hmac.compare_digest(given.encode(), self._token):
             return True
-        self._wrong.take(name)
+        if given:  # none at all is no guess
+            self._wrong.take(name)
         return False

@@ -8,7 +8,7 @@ from coordinator.signing import SigningError, Verifier
 from coordinator.store import Store
 
 _LAST_RECORDS = 1000
-_FIX = "damaged; put a backup in its place"
+_FIX = "put a backup in its place"
 
 
 def check_state(store: Store, verifier: Verifier) -> None:
@@ -22,12 +22,14 @@ def check_state(store: Store, verifier: Verifier) -> None:
             assert job is not None
             for statement in job.statements.values():
                 verifier.check(statement)
-        except (ValueError, KeyError, SigningError) as e:
-            raise StoreError(f"state of job {job_id}: {' '.join(str(e).split())[:300]}: {_FIX}") from e
+        except SigningError as e:
+            raise StoreError(f"state of job {job_id}: {e}: damaged, or that party's key is another now; {_FIX}") from e
+        except (ValueError, KeyError) as e:
+            raise StoreError(f"state of job {job_id}: {' '.join(str(e).split())[:300]}: damaged; {_FIX}") from e
     start = max(1, (store.head() or (0, ""))[0] - _LAST_RECORDS)
     seq, head = 0, GENESIS
     for record in store.records(start):
         begins = record.seq == start > 1  # what was before this one is not looked at
         if not begins and (record.seq != seq + 1 or record.hash != chain_hash(head, record.seq, record.content)):
-            raise StoreError(f"audit record {record.seq}: does not follow record {seq}: {_FIX}")
+            raise StoreError(f"audit record {record.seq}: does not follow record {seq}: damaged; {_FIX}")
         seq, head = record.seq, record.hash

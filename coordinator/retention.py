@@ -43,7 +43,10 @@ class Retention:
             self._tried.add(job_id)
             shutil.rmtree(self._c.config.jobs_dir / job_id, onerror=_left_over)
             if job_id in bundles:
-                bundles[job_id].unlink(missing_ok=True)
+                try:
+                    bundles[job_id].unlink(missing_ok=True)
+                except OSError as e:
+                    log.warning("cannot be removed", path=str(bundles[job_id]), error=str(e))
         return removed
 
 

@@ -332,7 +332,7 @@ def test_submitting(tmp_path: Path) -> None:
         assert (await b.api("GET", "jobs/20261124-none-aaaaaa")).status_code == 404
         assert (await b.api("GET", "jobs/nonsense")).status_code == 422
         # the other may not take part any more: the limit counts open jobs, at its own door too
-        assert (await b.send(b.proposal())).status_code == 409
+        assert (await b.send(b.proposal())).status_code == 429
 
     play(tmp_path, body, limits={"open_jobs": 2})
 

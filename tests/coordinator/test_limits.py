@@ -298,7 +298,7 @@ def test_old_folders_are_removed_and_recorded(tmp_path: Path) -> None:
 def test_what_cannot_be_removed_is_left_and_not_recorded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program's folders may be of another user; root, under whom tests may run, is refused by the call itself."""
 
-    def unlink(path: Any, **_: Any) -> None:
+    def unlink(path: Any, **_: Any) -> None:  # a bundle too: another program may have taken the folder's rights away
         raise PermissionError(13, "Permission denied", path)
 
     async def body(lone: Lone) -> None:
