@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.result import Result, median_s, timed
-from coordinator.audit import verify
+from coordinator.audit_verify import verify
 from coordinator.signing import Signer, Verifier
 from coordinator.store import Store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,12 +28,14 @@ POLL_S = 0.5
 class Coordinator:
     """One institution's coordinator, as its operator reaches it."""
 
-    def __init__(self, url: str, token: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, token: str, *, timeout_s: float = REQUEST_S, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=REQUEST_S,
+            timeout=timeout_s,
             transport=transport,
             trust_env=False,  # a proxy for the outside world must not see an operator's token
         )
@@ -41,18 +44,31 @@ class Coordinator:
         """JSON (or text) from the API. Raises Unreachable, TimedOut, Refused or ConsortiumError."""
         return _body(self._send("GET", path, params={k: v for k, v in params.items() if v is not None}))
 
-    def post(self, path: str, **more: Any) -> Any:
-        """Send, and return what came back. Raises like `get`."""
-        return _body(self._send("POST", path, **more))
+    def post(self, path: str, *, key: str | None = None, **more: Any) -> Any:
+        """Send with an idempotency key (a new one without `key`), and return what came back. Raises like `get`.
 
-    def submit(self, bundle: bytes, key: str) -> Any:
-        """Propose a job; `key` makes sending it twice harmless."""
-        return self.post(
-            "/jobs", files={"bundle": ("bundle.tar", bundle, "application/x-tar")}, headers={"Idempotency-Key": key}
-        )
+        A lost connection or answer is followed by one more try with the same key: it has one effect.
+        """
+        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
+        try:
+            return _body(self._send("POST", path, headers=headers, **more))
+        except (Lost, TimedOut):
+            return _body(self._send("POST", path, headers=headers, **more))
 
-    def wait(self, path: str, done: Callable[[Any], bool], timeout_s: float, what: str) -> Any:
+    def submit(self, bundle: bytes, key: str | None = None) -> Any:
+        """Propose a job; the same `key` makes one job of two calls."""
+        return self.post("/jobs", key=key, files={"bundle": ("bundle.tar", bundle, "application/x-tar")})
+
+    def wait(
+        self,
+        path: str,
+        done: Callable[[Any], bool],
+        timeout_s: float,
+        what: str,
+        seen: Callable[[Any], None] = lambda _: None,
+    ) -> Any:
         """Ask again until `done`; a coordinator that restarts or does not know the thing yet is asked again too.
+        `seen` is shown every answer.
 
         Raises TimedOut after `timeout_s` seconds, saying what was seen last.
         """
@@ -64,6 +80,7 @@ class Coordinator:
             try:
                 last = self.get(path)
                 reached = time.monotonic()
+                seen(last)
                 if done(last):
                     return last
             except NotThere as error:
@@ -84,6 +101,18 @@ class Coordinator:
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         with self._explained():
             response = self._client.request(method, path, **more)
+        return self._checked(response, method, path)
+
+    def stream(self, path: str, **params: Any) -> Iterator[bytes]:
+        """A long answer, piece by piece. Raises like `get`."""
+        given = {k: v for k, v in params.items() if v is not None}
+        with self._explained(), self._client.stream("GET", path, params=given) as response:
+            if not response.is_success:
+                response.read()
+                self._checked(response, "GET", path)
+            yield from response.iter_bytes()
+
+    def _checked(self, response: httpx.Response, method: str, path: str) -> httpx.Response:
         if response.is_success:
             return response
         where = f"{method} {self.url}/api/v1{path}"
@@ -114,7 +143,7 @@ class Coordinator:
         try:
             yield
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
-            raise Unreachable(
+            raise Lost(
                 "the coordinator does not answer",
                 where=self.url,
                 value=str(error),
@@ -126,6 +155,10 @@ class Coordinator:
             raise ConsortiumError(
                 "not an address of an API", where="--api", value=self.url, allowed="http://HOST:PORT"
             ) from error
+
+
+class Lost(Unreachable):
+    """No connection, or it broke before the answer: whether the request had an effect is not known."""
 
 
 class NotThere(ConsortiumError):

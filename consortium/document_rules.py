@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -161,6 +161,7 @@ def _stack(name: str, stack: Stack, parties: Parties, consortium: Consortium | N
         return
     if stack.settings:
         yield from _datasets(name, stack, stack.settings, party)
+        yield from _policy(stack, stack.settings, consortium.members if consortium else None)
     if stack.certificate and consortium:
         for text in gateway_problems(stack.certificate, party.ca_certificates, name, consortium.name):
             yield Problem(
@@ -188,3 +189,23 @@ def _datasets(name: str, stack: Stack, settings: StackSettings, party: Party) ->
                 value=dataset,
                 fix=f"consortium join {name} --dataset {dataset}=PATH",
             )
+
+
+def _policy(stack: Stack, settings: StackSettings, members: Iterable[str] | None) -> Iterator[Problem]:
+    """A misspelt name would keep a rule that denies from ever fitting."""
+    for index, rule in enumerate(settings.policy.rules):
+        datasets = () if rule.datasets == "any" else rule.datasets or ()
+        for field, named, known in (
+            ("datasets", datasets, settings.datasets),
+            ("initiators", rule.initiators or (), members),
+            ("parties", rule.parties or (), members),
+        ):
+            for word in named:
+                if known is not None and word not in known:
+                    yield Problem(
+                        f"rule {rule.name!r} names something that is not there",
+                        where=stack.file.where((*stack.settings_loc, "policy", "rules", index, field)),
+                        value=word,
+                        allowed=", ".join(known),
+                        fix=did_you_mean(word, known),
+                    )

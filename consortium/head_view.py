@@ -10,7 +10,7 @@ from typing import Any
 
 from consortium import ports
 from consortium.gateway_view import gateway_name
-from consortium.node_paths import GATEWAY_CERTIFICATE, JOBS_DIR, SECRETFLOW_PYTHON, SECRETS_DIR, STATE_DIR
+from consortium.node_paths import ACCESS_LOG, GATEWAY_CERTIFICATE, JOBS_DIR, SECRETFLOW_PYTHON, SECRETS_DIR, STATE_DIR
 from consortium.spec import Model, Party
 
 HEAD_RESOURCE = "consortium_head"
@@ -92,6 +92,7 @@ def coordinator_config(model: Model, datasets: Mapping[str, str]) -> dict[str, A
         },
         "limits": model.consortium.limits.model_dump(mode="json") | model.settings.limits.model_dump(mode="json"),
         "policy": model.settings.policy.model_dump(mode="json"),
+        "access_log": str(ACCESS_LOG),
         "certificate_file": str(GATEWAY_CERTIFICATE),
     }
 

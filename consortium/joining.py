@@ -36,7 +36,8 @@ class Wishes:
     workers: int | None = None
     bind: str | None = None
     operator_port: int | None = None
-    approve: str | None = None
+    policy: str | None = None
+    """What becomes of a job that no rule fits."""
     renew: bool = False
 
 
@@ -136,8 +137,8 @@ class _Join:
             settings.setdefault("operator", {"bind": "127.0.0.1"})["port"] = wishes.operator_port
         if wishes.workers is not None:
             settings["workers"] = wishes.workers
-        if wishes.approve is not None:
-            settings["policy"] = {"approve": wishes.approve}
+        if wishes.policy is not None:
+            settings.setdefault("policy", {})["default"] = wishes.policy
         if wishes.datasets:
             settings.setdefault("datasets", {}).update({n: {"path": p} for n, p in wishes.datasets.items()})
         file = YamlFile(f"stacks/{self.workspace.stack_file(self.party).name}")

@@ -18,5 +18,7 @@ JOBS_DIR = PurePosixPath("/var/lib/consortium-jobs")
 DATA_DIR = PurePosixPath("/data")
 """Datasets, read-only, on head and workers."""
 
-ACCESS_LOG = PurePosixPath("/var/log/consortium/gateway/access.log")
+ACCESS_DIR = PurePosixPath("/var/log/consortium/access")
+"""The gateway's access log; a volume, which the head sees read-only so that the audit log can vouch for it."""
+ACCESS_LOG = ACCESS_DIR / "access.log"
 SECRETFLOW_PYTHON = PurePosixPath("/opt/secretflow/bin/python")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import date
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -70,24 +72,71 @@ class NodeResources(_Settings):
         return {"head": self.head, "worker": self.worker, "gateway": self.gateway}[role]
 
 
-class Policy(_Settings):
-    """Who says yes to a job at this party; handed to the coordinator as it is."""
+Clock = Annotated[str, StringConstraints(pattern=r"^(?:[01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Verdict = Literal["approve", "deny", "person"]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9_.-]{0,62}[a-z0-9])?$")]
 
-    approve: Literal["person", "all", "list"] = "person"
-    programs: tuple[Digest, ...] | None = None
-    """With `list`: the digests of programs that are approved without a person; null = any."""
-    initiators: tuple[Name, ...] | None = None
-    datasets: tuple[str, ...] | None = None
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone that this machine knows, for example Europe/Berlin, or UTC") from None
+    return name
+
+
+class Window(_Settings):
+    """When a rule counts. `to` at or before `from`: it ends on the day after."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    days: tuple[Day, ...] = Field(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), min_length=1, max_length=7)
+    from_: Clock = Field("00:00", alias="from")
+    to: Clock = "24:00"
+    timezone: Annotated[str, StringConstraints(max_length=100), AfterValidator(_known_zone)] = "UTC"
 
     @model_validator(mode="after")
-    def _list_names_something(self) -> Self:
-        named = [self.programs, self.initiators, self.datasets]
-        if self.approve == "list" and named == [None, None, None]:
-            raise ValueError(
-                "approve is list, but programs, initiators and datasets are all missing: name at least one"
-            )
-        if self.approve != "list" and named != [None, None, None]:
-            raise ValueError(f"approve is {self.approve}: programs, initiators and datasets go with list only")
+    def _some_time(self) -> Self:
+        if self.from_ == self.to or self.from_ == "24:00":
+            raise ValueError(f"from {self.from_} to {self.to} is no time: leave both out for the whole day")
+        return self
+
+
+class Rule(_Settings):
+    """One rule of the policy: what it leaves out is any. coordinator/policy.py applies it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9 _.-]{0,58}[a-z0-9])?$")]
+    verdict: Verdict
+    programs: tuple[Digest, ...] | None = Field(None, min_length=1, max_length=1000)
+    initiators: tuple[Name, ...] | None = Field(None, min_length=1, max_length=1000)
+    datasets: Literal["any"] | tuple[DatasetName, ...] | None = Field(None, max_length=1000)
+    parties: tuple[Name, ...] | None = Field(None, min_length=1, max_length=1000)
+    window: Window | None = None
+    until: date | None = Field(None, le=date(2999, 12, 31))
+
+    @model_validator(mode="after")
+    def _explicit(self) -> Self:
+        if self.verdict == "approve" and self.datasets is None:
+            raise ValueError("a rule that approves must say which datasets: a list, [] for none, or any")
+        if self.verdict != "approve" and self.datasets == ():
+            raise ValueError("an empty list of datasets fits no job: leave it out for any")
+        return self
+
+
+class Policy(_Settings):
+    """Who says yes to a job at this party; handed to the coordinator as it is. Deny wins over person, person over
+    approve; `default` counts where no rule fits.
+    """
+
+    default: Verdict = "person"
+    rules: tuple[Rule, ...] = Field((), max_length=1000)
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules with one name: {', '.join(twice)}; an approval says by which rule it was given")
         return self
 
 

@@ -127,7 +127,7 @@ def _names(known: Iterable[str]) -> str:
 
 
 def _fields(model: type[BaseModel] | None) -> list[str]:
-    return list(model.model_fields) if model else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:

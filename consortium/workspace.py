@@ -18,6 +18,7 @@ from consortium.errors import ConsortiumError, UsageError
 from consortium.validation import did_you_mean
 
 PRIVATE = ".private"
+_STDERR = 2
 
 
 class PulumiFailed(ConsortiumError):
@@ -129,12 +130,13 @@ class Workspace:
             raise self._explain(arguments, done.returncode, done.stderr or done.stdout)
         return done.stdout
 
-    def pulumi_live(self, *arguments: str, party: str | None = None) -> None:
+    def pulumi_live(self, *arguments: str, party: str | None = None, on_stderr: bool = False) -> None:
         """Run one Pulumi command with its progress on this terminal. Raises PulumiFailed with cause and fix."""
         with subprocess.Popen(
             self._command(arguments, party, interactive=True),
             cwd=self.root,
             env=self.environment(),
+            stdout=_STDERR if on_stderr else None,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",

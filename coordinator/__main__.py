@@ -1,10 +1,9 @@
-"""Command line: `python -m coordinator serve|audit verify|backup|restore --config FILE`."""
+"""Command line: `python -m coordinator serve|audit|backup|restore|openapi`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import signal
 import sys
@@ -13,12 +12,13 @@ from pathlib import Path
 import structlog
 
 from coordinator.app import Coordinator
-from coordinator.audit import parse_lines, verify
+from coordinator.audit_command import add_audit, run_audit
 from coordinator.backup import backup, restore
 from coordinator.config import ConfigError, load_config
 from coordinator.context import load_signer, open_context
 from coordinator.group_commit import StoreError
-from coordinator.offline import read_records
+from coordinator.offline import tell
+from coordinator.openapi import document
 from coordinator.signing import SigningError
 
 
@@ -27,26 +27,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coordinator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the coordinator")
-    audit = commands.add_parser("audit", help="check an audit log")
-    audit.add_argument("action", choices=["verify"])
-    audit.add_argument("--file", type=Path, help="an export in JSON Lines; default: the own log")
-    audit.add_argument("--party", help="whose log it is; default: the own party's")
+    add_audit(commands)
     copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
     copy.add_argument("target", type=Path)
     back = commands.add_parser("restore", help="put a backup into an empty state folder")
     back.add_argument("source", type=Path)
-    for command in (serve, audit, copy, back):
+    for command in (serve, copy, back):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
+    printed = commands.add_parser("openapi", help="print an interface's OpenAPI document; needs no configuration")
+    printed.add_argument("interface", choices=["operator", "peer"])
     options = parser.parse_args(arguments)
     try:
+        if options.command == "openapi":
+            print(document(options.interface), end="")
+            return 0
         if options.command == "serve":
             return asyncio.run(_serve(options.config))
         if options.command == "audit":
-            return _verify(options)
+            return run_audit(options)
         config = load_config(options.config)
         signer, verifier = load_signer(config)
         if options.command == "backup":
             label = backup(config, verifier, options.target)
+            tell(config.state_dir, "backup", f"the state was copied to {options.target}")
         else:
             label = restore(config, signer, verifier, options.source)
         print(label.model_dump_json(exclude={"bundles"}))
@@ -76,19 +79,6 @@ async def _serve(config: Path) -> int:
     await ended.wait()
     await coordinator.stop()
     return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
-    signer, verifier = load_signer(config)
-    party = options.party or signer.party
-    if options.file:
-        with options.file.open(encoding="utf-8") as lines:
-            verdict = verify(parse_lines(lines), party, verifier)
-    else:
-        verdict = verify(read_records(config.state_dir / "coordinator.db"), party, verifier)
-    print(json.dumps({"party": party, "records": verdict.records, "head": verdict.head, "fault": verdict.fault}))
-    return 1 if verdict.fault else 0
 
 
 if __name__ == "__main__":

@@ -115,6 +115,8 @@ def accept_bundle(context: Context, sender: str, job_id: str, data: bytes) -> No
         raise RefusedError(422, str(e)) from e
     if (found := digest(files)) != job.proposal.program_digest:
         raise RefusedError(409, f"the job folder's digest is {found}, proposed was {job.proposal.program_digest}")
+    if not context.bundle_path(found).exists():
+        context.store.note(time.time(), "bundle", f"job folder of {job_id} received from {sender}", digest=found)
     keep_bundle(context, files)
 
 

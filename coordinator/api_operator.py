@@ -4,29 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Header, Path, Query, Request, UploadFile
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import JsonValue
 
 from coordinator import submit as operations
 from coordinator import views
 from coordinator.accept import RefusedError
-from coordinator.bundle import BundleError, unpack
+from coordinator.api_models import JobDetail, JobList, OutputFiles, ProgramText, Responses, Status, refusals
+from coordinator.audit_source import RangeError, export_of, range_of
+from coordinator.config import DIGEST_PATTERN
 from coordinator.context import Context
 from coordinator.driver import read_output
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.logs import Log
 from coordinator.model import Job
+from coordinator.previous import approved_before, compared, job_folder
+from coordinator.requests import KEY_PATTERN
 from coordinator.statements import JobId
 from coordinator.worker import Worker
 
 JobPath = Annotated[JobId, Path()]
 FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
 BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
-Reason = Annotated[str, Form(max_length=500)]
+AuditPlace = Annotated[str | None, Query(pattern=r"^([1-9]\d{0,14}|\d{4}-\d\d-\d\d)$")]
+Reason = Annotated[str, Form(max_length=500, description="signed, and shown to every party")]
+Shown = Annotated[
+    str | None,
+    Form(
+        alias="proposal_digest",
+        pattern=DIGEST_PATTERN,
+        description="`proposal_digest` of what the person was shown; 409 if it is another",
+    ),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=KEY_PATTERN,
+        description="A request that comes again with its key has no second effect and is answered with the present "
+        "state; another request with this key gets 409. Kept for 30 days.",
+    ),
+]
+_MADE_BEFORE: Responses = {200: {"model": JobDetail, "description": "an earlier request with the key made this job"}}
+_BYTES: Responses = {200: {"content": {"application/octet-stream": {}}}}
+_TEXT: Responses = {200: {"content": {"text/plain": {}}}}
+_LINES: Responses = {200: {"content": {"application/jsonl": {}}}}
 
 
 def operator_routes(context: Context, worker: Worker) -> APIRouter:
@@ -34,68 +63,78 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
 
     def authorised(request: Request, token: BearerToken) -> None:
         if not context.guard.right(request, token.credentials if token else ""):
+            context.strangers.refused("operator API", "wrong or missing operator's token")
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
-    router = APIRouter(prefix="/api/v1", tags=["operator"], dependencies=[Depends(authorised)])
+    router = APIRouter(
+        prefix="/api/v1",
+        tags=["operator"],
+        dependencies=[Depends(authorised)],
+        responses=refusals(400, 401, 413, 422, 429, 503, 507),
+    )
 
-    def answer(job: Job, status: int = 200) -> JSONResponse:
+    def answer(job: Job) -> dict[str, Any]:
         worker.enqueue(job.job_id)
-        return JSONResponse(views.detail(context, job), status)
+        return views.detail(context, job)
 
-    @router.get("/status")
+    @router.get("/status", response_model=Status)
     async def status() -> dict[str, Any]:
         """This institution, its peers, slots, versions and audit chain."""
         return views.status(context)
 
-    @router.get("/jobs")
+    @router.get("/jobs", response_model=JobList)
     async def jobs(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
         """Newest jobs first."""
         found = [context.store.load(job_id) for job_id in context.store.job_ids(limit)]
         return {"jobs": [views.summary(context, job) for job in found if job]}
 
-    @router.post("/jobs", status_code=201)
-    async def submit(
-        bundle: UploadFile, idempotency_key: Annotated[str | None, Header(max_length=100)] = None
-    ) -> JSONResponse:
-        """Submit a job folder (an uncompressed tar with job.yaml). 200 when the Idempotency-Key was seen before."""
-        job, new = operations.submit(context, await bundle.read(), idempotency_key)
-        return answer(job, 201 if new else 200)
+    @router.post(
+        "/jobs",
+        status_code=201,
+        response_model=JobDetail,
+        responses=_MADE_BEFORE | refusals(409),
+    )
+    async def submit(bundle: UploadFile, response: Response, key: Key = None) -> dict[str, Any]:
+        """Submit a job folder: an uncompressed tar with job.yaml."""
+        job, new = operations.submit(context, await bundle.read(), key)
+        response.status_code = 201 if new else 200
+        return answer(job)
 
-    @router.get("/jobs/{job_id}")
+    @router.get("/jobs/{job_id}", response_model=JobDetail, responses=refusals(404))
     async def job(job_id: JobPath) -> dict[str, Any]:
         """Phases per party, attempts, approvals, outcome with all signatures, skew, history."""
         return views.detail(context, operations.find(context, job_id))
 
-    @router.get("/jobs/{job_id}/program")
+    @router.get("/jobs/{job_id}/program", response_model=ProgramText, responses=refusals(404))
     async def program(job_id: JobPath) -> dict[str, Any]:
-        """The job folder's text, to read before approving."""
+        """The job folder's text, and what changed since the last approved one of this name."""
         found = operations.find(context, job_id)
-        try:
-            data = context.bundle_path(found.proposal.program_digest).read_bytes()
-            files = unpack(data, context.config.limits.bundle_bytes)
-        except (OSError, BundleError) as e:
-            raise RefusedError(404, f"job {job_id}: its job folder is not here yet: {e}") from e
+        files = job_folder(context, found)
+        earlier = approved_before(context, found)
+        previous = await asyncio.to_thread(compared, context, earlier, found) if earlier else None
         return {
             "program_digest": found.proposal.program_digest,
+            "proposal_digest": found.signed_proposal.digest(),
             "files": {path: content.decode("utf-8", "replace") for path, content in files.items()},
+            "previous": asdict(previous) if previous else None,
         }
 
-    @router.post("/jobs/{job_id}/approve")
-    async def approve(job_id: JobPath, reason: Reason = "") -> JSONResponse:
+    @router.post("/jobs/{job_id}/approve", response_model=JobDetail, responses=refusals(404, 409))
+    async def approve(job_id: JobPath, reason: Reason = "", shown: Shown = None, key: Key = None) -> dict[str, Any]:
         """Say yes, signed."""
-        return answer(operations.judge(context, job_id, "approve", reason))
+        return answer(operations.judge(context, job_id, "approve", reason, proposal_digest=shown, key=key))
 
-    @router.post("/jobs/{job_id}/deny")
-    async def deny(job_id: JobPath, reason: Reason = "") -> JSONResponse:
-        """Say no, signed."""
-        return answer(operations.judge(context, job_id, "deny", reason))
+    @router.post("/jobs/{job_id}/deny", response_model=JobDetail, responses=refusals(404, 409))
+    async def deny(job_id: JobPath, reason: Reason = "", shown: Shown = None, key: Key = None) -> dict[str, Any]:
+        """Say no, signed; the job then ends at every party."""
+        return answer(operations.judge(context, job_id, "deny", reason, proposal_digest=shown, key=key))
 
-    @router.post("/jobs/{job_id}/cancel")
-    async def cancel(job_id: JobPath, reason: Reason = "") -> JSONResponse:
+    @router.post("/jobs/{job_id}/cancel", response_model=JobDetail, responses=refusals(404, 409))
+    async def cancel(job_id: JobPath, reason: Reason = "", key: Key = None) -> dict[str, Any]:
         """End the job at every party."""
-        return answer(operations.cancel(context, job_id, reason))
+        return answer(operations.cancel(context, job_id, reason, key=key))
 
-    @router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse)
+    @router.get("/jobs/{job_id}/logs", response_class=Response, responses=_TEXT | refusals(404, 502))
     async def logs(
         request: Request,
         job_id: JobPath,
@@ -105,11 +144,12 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         """This party's driver output. `follow` streams until the attempt has ended."""
         found = operations.find(context, job_id)
         number = attempt or max(found.attempt, 1)
+        text = await read_logs(context, job_id, number)  # before the answer begins: it may be a refusal
         if not follow:
-            return PlainTextResponse(await read_logs(context, job_id, number))
+            return PlainTextResponse(text)
         return StreamingResponse(_follow(context, request, job_id, number), media_type="text/plain; charset=utf-8")
 
-    @router.get("/jobs/{job_id}/result")
+    @router.get("/jobs/{job_id}/result", response_model=JsonValue, responses=refusals(404, 500))
     async def result(job_id: JobPath) -> Any:
         """What this party learnt from the job: its own result.json."""
         content = _output(context, operations.find(context, job_id), "result.json")
@@ -118,7 +158,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         except ValueError as e:
             raise RefusedError(500, f"job {job_id}: result.json is not JSON: {e}") from e
 
-    @router.get("/jobs/{job_id}/files")
+    @router.get("/jobs/{job_id}/files", response_model=OutputFiles, responses=refusals(404))
     async def files(job_id: JobPath) -> dict[str, Any]:
         """Names and sizes of this party's output files."""
         found = operations.find(context, job_id)
@@ -126,16 +166,26 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         here = sorted(p for p in folder.glob("*") if p.is_file() and not p.is_symlink()) if folder.is_dir() else []
         return {"files": [{"name": p.name, "bytes": p.stat().st_size} for p in here]}
 
-    @router.get("/jobs/{job_id}/files/{name}")
+    @router.get(
+        "/jobs/{job_id}/files/{name}",
+        response_class=Response,
+        responses=_BYTES | refusals(404),
+    )
     async def file(job_id: JobPath, name: FileName) -> Response:
         """One of this party's output files."""
         content = _output(context, operations.find(context, job_id), name)
         return Response(content, media_type="application/octet-stream")
 
-    @router.get("/audit")
-    async def audit(start: Annotated[int, Query(ge=1)] = 1) -> StreamingResponse:
-        """The audit log as JSON Lines, from record `start`."""
-        lines = (record.line() + "\n" for record in context.store.records(start))
+    @router.get("/audit", response_class=StreamingResponse, responses=_LINES)
+    async def audit(start: AuditPlace = None, end: AuditPlace = None) -> StreamingResponse:
+        """The audit log as JSON Lines (docs/audit.md), whole or from one record or UTC date to another."""
+        state = context.config.state_dir / "coordinator.db"
+        try:
+            first, last = await asyncio.to_thread(range_of, state, start, end)
+            _, lines = await asyncio.to_thread(export_of, state, context.signer, first, last)
+        except RangeError as e:
+            raise RefusedError(422, str(e)) from e
+        context.store.note(time.time(), "exported", f"records {first} to {last} given to the operator")
         return StreamingResponse(lines, media_type="application/jsonl")
 
     return router
@@ -165,7 +215,11 @@ async def _follow(context: Context, request: Request, job_id: str, attempt: int)
     while not await request.is_disconnected():
         job = context.store.load(job_id)
         ended = job is None or job.phase.terminal or job.attempt > attempt
-        found = await _read_log(context, job_id, attempt)
+        try:
+            found = await _read_log(context, job_id, attempt)
+        except RefusedError as e:
+            yield f"\n(this is not the end: {e})\n"
+            return
         if found.total > sent:
             yield found.since(sent)
             sent = found.total

@@ -6,14 +6,17 @@ import time
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
 from starlette.applications import Starlette
 
 from coordinator.accept import RefusedError, accept, accept_bundle, refuse_unpromised
+from coordinator.api_models import Taken, refusals
 from coordinator.buckets import TooManyError
 from coordinator.context import Context
-from coordinator.messages import Batch, Heartbeat, Known, Reach, Times
+from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
 from coordinator.metrics import Metrics
 from coordinator.peers import PeerError
 from coordinator.statements import JobId, Kind
@@ -22,11 +25,30 @@ from coordinator.worker import Worker
 log = structlog.get_logger()
 JobPath = Annotated[JobId, Path()]
 _MAX_NONCES = 10_000
+_TAR_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+# Documents what GatewayOnly checks before a request comes here.
+_GATEWAY = APIKeyHeader(
+    name="x-consortium-gateway-token",
+    scheme_name="gateway",
+    description="The secret of the own gateway, which sets x-consortium-party beside it: the peer whose certificate it "
+    "has verified. What a peer sends under these names is dropped.",
+    auto_error=False,
+)
 
 
 def peer_routes(context: Context, worker: Worker) -> APIRouter:
     """Routes under /peer/v1. The caller's identity is `request.state.party`, set by GatewayOnly."""
-    router = APIRouter(prefix="/peer/v1", tags=["peer"])
+    router = APIRouter(
+        prefix="/peer/v1",
+        tags=["peer"],
+        dependencies=[Depends(_GATEWAY)],
+        responses=refusals(400, 401, 403, 413, 422, 429, 503, 507),
+    )
 
     def heard(request: Request) -> str:
         party: str = request.state.party
@@ -34,31 +56,38 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         return party
 
     def add_statement_route(kind: Kind) -> None:
-        @router.post(f"/{kind}", name=f"receive_{kind}", summary=f"Receive signed {kind} statements of one job")
-        async def receive(request: Request, batch: Batch) -> dict[str, str]:
+        @router.post(
+            f"/{kind}",
+            name=f"receive_{kind}",
+            summary=f"Receive signed {kind} statements of one job",
+            responses=refusals(404, 409),
+        )
+        async def receive(request: Request, batch: Batch) -> Taken:
+            """A statement is known by job, attempt, kind and party: sending it again changes nothing."""
             job_id = accept(context, heard(request), kind, batch.statements)
             worker.enqueue(job_id)
-            return {"job_id": job_id}
+            return Taken(job_id=job_id)
 
     for kind in Kind:
         add_statement_route(kind)
 
-    @router.post("/bundle/{job_id}")
-    async def bundle(request: Request, job_id: JobPath) -> dict[str, str]:
-        """Receive the job folder of a proposal, as an uncompressed tar."""
+    @router.post("/bundle/{job_id}", openapi_extra=_TAR_BODY, responses=refusals(404, 409))
+    async def bundle(request: Request, job_id: JobPath) -> Taken:
+        """Receive the job folder of a proposal, as an uncompressed tar. Sending it again changes nothing."""
         accept_bundle(context, heard(request), job_id, await request.body())
         worker.enqueue(job_id)
-        return {"job_id": job_id}
+        return Taken(job_id=job_id)
 
     @router.post("/heartbeat")
-    async def heartbeat(request: Request, beat: Heartbeat) -> Times:
+    async def heartbeat(request: Request, beat: Heartbeat) -> HeartbeatAnswer:
         """Receive a sign of life; answer with the times for the sender's clock measurement."""
         received = time.time()
-        state = context.peers.state[heard(request)]
+        party = heard(request)
+        state = context.peers.state[party]
         now = time.monotonic()
         state.alive = {(a.job_id, a.attempt): now for a in beat.alive}
-        state.audit_seq, state.audit_hash = beat.audit_seq, beat.audit_hash or ""
-        return Times(received_at=received, sent_at=time.time())
+        said = context.heads.receive(party, beat.audit_head) if beat.audit_head else None
+        return HeartbeatAnswer(received_at=received, sent_at=time.time(), audit_head=said)
 
     @router.get("/time")
     async def clock(request: Request) -> Times:
@@ -67,7 +96,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         heard(request)
         return Times(received_at=received, sent_at=time.time())
 
-    @router.post("/reach")
+    @router.post("/reach", responses=refusals(502))
     async def reach(request: Request, ask: Reach) -> Reach:
         """Bring the nonce back to the asker through the gateways, then answer."""
         party = heard(request)
@@ -86,7 +115,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
             context.nonces.add(brought.nonce)
         return brought
 
-    @router.get("/jobs/{job_id}/decision")
+    @router.get("/jobs/{job_id}/decision", responses=refusals(404))
     async def decision(request: Request, job_id: JobPath, attempt: Annotated[int, Query(ge=1, le=10_000)]) -> Known:
         """What is known here of the decision on an attempt (cooperative termination)."""
         heard(request)
@@ -116,4 +145,12 @@ def handle_refusals(app: Starlette, context: Context, metrics: Metrics) -> None:
         return JSONResponse({"detail": str(error)}, 429, {"retry-after": "10"})
 
     app.add_exception_handler(TooManyError, too_many)
+
+    async def malformed(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        told = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()[:20])
+        log.warning("malformed request", path=request.url.path, reason=told[:500])
+        return JSONResponse({"detail": told[:2000]}, 422)
+
+    app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(RefusedError, refused)  # handlers are matched by class, so the argument is one

@@ -17,6 +17,8 @@ from fastapi.responses import PlainTextResponse, Response
 from coordinator import failpoints
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
+from coordinator.audit_daily import AuditFiles
+from coordinator.config import settings_digest
 from coordinator.context import Context
 from coordinator.group_commit import StoreError
 from coordinator.launcher import LauncherError, submission_id
@@ -24,7 +26,9 @@ from coordinator.limits import BodyLimit, Durable, GatewayOnly, PeerRate, cannot
 from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Metrics
 from coordinator.model import Phase
+from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
+from coordinator.policy import policy_digest
 from coordinator.retention import Retention
 from coordinator.statuspage import page_routes
 from coordinator.worker import Worker
@@ -56,7 +60,7 @@ class Coordinator:
     def peer_app(self) -> FastAPI:
         """What peers reach through the gateway."""
         limits = self.context.config.limits
-        app = FastAPI(title="Consortium coordinator, for peers", version=_release(), docs_url=None, redoc_url=None)
+        app = FastAPI(**PEER)
         app.include_router(peer_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
@@ -70,13 +74,14 @@ class Coordinator:
         app.add_middleware(
             PeerRate, per_s=limits.peer_requests_per_s, burst=limits.peer_burst, refused=flooded
         )  # each one added is passed before those above
-        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers)
+        refused = self.context.strangers.refused
+        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
         app.add_middleware(Durable, store=self.context.store, tell=lambda e: cannot_write(me, e))
         return app
 
     def operator_app(self) -> FastAPI:
         """What the institution's own people reach."""
-        app = FastAPI(title="Consortium coordinator", version=_release(), docs_url=None, redoc_url=None)
+        app = FastAPI(**OPERATOR)
         app.include_router(operator_routes(self.context, self.worker))
         app.include_router(page_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.metrics)
@@ -84,13 +89,13 @@ class Coordinator:
         app.add_middleware(BodyLimit, limit=lambda _: big)
         app.add_middleware(Durable, store=self.context.store, tell=str)
 
-        @app.get("/healthz", response_class=PlainTextResponse)
+        @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
         async def healthz() -> str:
             """200 while the coordinator answers and its state can be read."""
             self.context.store.head()
             return "ok\n"
 
-        @app.get("/metrics", response_class=Response)
+        @app.get("/metrics", response_class=Response, include_in_schema=False)
         async def metrics() -> Response:
             """Prometheus metrics."""
             return Response(self.metrics.render(self.context), media_type="text/plain; version=0.0.4")
@@ -111,10 +116,12 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}")
+        about = {"settings": settings_digest(config), "policy": policy_digest(config.policy)}
+        self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
         await self.context.store.durable()
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
+        self._spawn(AuditFiles(self.context).run())
         for peer in config.peers:
             self._spawn(self._heartbeats(peer))
         self.worker.enqueue_all()
@@ -142,7 +149,9 @@ class Coordinator:
             try:
                 beat = self._beat(peer)
                 await self.context.store.durable()  # a beat says which attempts live
-                await self.context.peers.heartbeat(peer, beat)
+                said = await self.context.peers.heartbeat(peer, beat)
+                if beat.audit_head:
+                    self.context.heads.confirmed(peer, beat.audit_head, said)
                 if not up:
                     self.worker.enqueue_all()  # deliveries wait for this peer
                 up = True
@@ -162,8 +171,7 @@ class Coordinator:
             for job in jobs
             if job and job.phase in (Phase.STARTING, Phase.RUNNING) and peer in job.proposal.parties
         ]
-        seq, digest = store.head() or (0, None)
-        return Heartbeat(alive=tuple(alive), audit_seq=seq, audit_hash=digest)
+        return Heartbeat(alive=tuple(alive), audit_head=self.context.heads.due(peer))
 
     async def _sweep(self) -> None:
         """End drivers that no record of ours wants: left by a crash between a launch and its record."""
@@ -184,6 +192,7 @@ class Coordinator:
                 await self.context.store.durable(before)
                 for orphan in sorted(set(live) - wanted):
                     log.warning("stopping a driver that no job wants", submission=orphan)
+                    self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
                     await self.context.launcher.stop(orphan)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))

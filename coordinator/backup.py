@@ -18,9 +18,10 @@ from typing import Annotated, BinaryIO
 
 from pydantic import Field, ValidationError
 
+from coordinator.audit_verify import Verdict, verify
 from coordinator.config import Config, Digest, Model, Party
 from coordinator.group_commit import StoreError
-from coordinator.offline import check_file, open_reader
+from coordinator.offline import open_reader, read_records
 from coordinator.signing import Signer, Verifier
 from coordinator.store import SCHEMA_VERSION, Store
 from coordinator.whole import sync_folder, whole_file
@@ -114,6 +115,21 @@ def restore(config: Config, signer: Signer, verifier: Verifier, source: Path) ->
     store.note(time.time(), "restored", f"from a backup of {made}, after record {label.audit_seq}")
     store.close()
     return label
+
+
+def check_file(path: Path, party: str, verifier: Verifier) -> Verdict:
+    """Check every page and every audit record of a state file. Raises StoreError naming the first fault."""
+    try:
+        with contextlib.closing(open_reader(path)) as db:
+            found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as e:
+        raise StoreError(f"{path}: {e}") from e
+    if found != "ok":
+        raise StoreError(f"{path}: damaged: {' '.join(found.split())}")
+    verdict = verify(read_records(path), party, verifier)
+    if verdict.fault:
+        raise StoreError(f"{path}: audit log of {party}: {verdict.fault.message}")
+    return verdict
 
 
 @contextlib.contextmanager

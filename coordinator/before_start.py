@@ -29,7 +29,8 @@ def proposed(job: Job, seen: Observed) -> Commit | None:
         own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
         verdict = own if job.leads else seen.policy
         if verdict:
-            return Commit(Step.APPROVAL, f"{verdict.verdict} by {verdict.by}", (Draft(Kind.APPROVAL, 0, verdict),))
+            why = f"{verdict.verdict} by {verdict.by}" + (f": {verdict.reason}" if verdict.reason else "")
+            return Commit(Step.APPROVAL, why, (Draft(Kind.APPROVAL, 0, verdict),))
     if all(p in said and said[p].verdict == "approve" for p in job.proposal.parties):
         return Commit(Step.APPROVED, "every party approved", phase=Phase.APPROVED)
     return None
@@ -116,7 +117,8 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
     for party, promise in sorted(promises.items()):
         if promise.verdict == "refuse":
             again = promise.code in _RETRIED_REFUSALS or _another_round(job, seen, promise.code)
-            final = None if again else "failed"
+            # its wish to cancel may arrive after the refusal that follows from it
+            final = None if again else "cancelled" if promise.code == "cancelled" else "failed"
             return _abort(job, seen, n, promise.code, f"{party} refused attempt {n}: {promise.message}", final)
     if set(promises) == set(parties):
         digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.audit import GENESIS, chain_hash
+from coordinator.audit import GENESIS, Link, chain_hash
 from coordinator.group_commit import StoreError
 from coordinator.signing import SigningError, Verifier
 from coordinator.store import Store
@@ -27,9 +27,9 @@ def check_state(store: Store, verifier: Verifier) -> None:
         except (ValueError, KeyError) as e:
             raise StoreError(f"state of job {job_id}: {' '.join(str(e).split())[:300]}: damaged; {_FIX}") from e
     start = max(1, (store.head() or (0, ""))[0] - _LAST_RECORDS)
-    seq, head = 0, GENESIS
+    before: Link | None = GENESIS if start == 1 else None  # None: what was before is not looked at
     for record in store.records(start):
-        begins = record.seq == start > 1  # what was before this one is not looked at
-        if not begins and (record.seq != seq + 1 or record.hash != chain_hash(head, record.seq, record.content)):
-            raise StoreError(f"audit record {record.seq}: does not follow record {seq}: damaged; {_FIX}")
-        seq, head = record.seq, record.hash
+        expected = before and (before.seq + 1, chain_hash(before, record.seq, record.content))
+        if before and (record.seq, record.hash) != expected:
+            raise StoreError(f"audit record {record.seq}: does not follow record {before.seq}: damaged; {_FIX}")
+        before = record.link

@@ -6,11 +6,14 @@ problem of a document is reported at once, with field, value and what is allowed
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 PARTY_PATTERN = r"^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
@@ -122,21 +125,80 @@ class Limits(Model):
     min_free_bytes: int = Field(200_000_000, ge=0)  # no new jobs with less room than this for state and jobs
 
 
-class Policy(Model):
-    """Who approves proposals of others: a person, nobody (all pass), or a list. An own proposal is always approved."""
+Clock = Annotated[str, Field(pattern=r"^(?:[01]\d|2[0-3]):[0-5]\d$|^24:00$")]  # HH:MM
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Verdict = Literal["approve", "deny", "person"]
 
-    approve: Literal["person", "all", "list"] = "person"
-    programs: tuple[Digest, ...] | None = None  # None: any; a list with `approve: list` allows only these
-    initiators: tuple[Party, ...] | None = None
-    datasets: tuple[DatasetName, ...] | None = None
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError) as e:  # ZoneInfoNotFoundError is a KeyError with a text for programmers
+        raise ValueError(f"{name[:100]!r} is no time zone: {e}") from e
+    except KeyError as e:
+        raise ValueError(f"{name[:100]!r} is no time zone known here; for example Europe/Berlin, or UTC") from e
+    return name
+
+
+class Window(Model):
+    """When a rule counts, on the clock of a time zone. `to` at or before `from`: it ends on the day after."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    days: tuple[Day, ...] = Field(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), min_length=1, max_length=7)
+    from_: Clock = Field("00:00", alias="from")
+    to: Clock = "24:00"
+    timezone: Annotated[str, Field(max_length=100), AfterValidator(_known_zone)] = "UTC"
 
     @model_validator(mode="after")
-    def _list_names_something(self) -> Policy:
-        named = (self.programs, self.initiators, self.datasets)
-        if self.approve == "list" and all(v is None for v in named):
-            raise ValueError("approve is 'list' but name at least one of programs, initiators, datasets")
-        if self.approve != "list" and any(v is not None for v in named):
-            raise ValueError(f"approve is {self.approve!r}: programs, initiators and datasets are only for 'list'")
+    def _some_time(self) -> Window:
+        if self.from_ == self.to:
+            raise ValueError(f"from and to are both {self.to}: leave both out for the whole day")
+        if self.from_ == "24:00":
+            raise ValueError("from is 24:00: write 00:00 and name the day after")
+        return self
+
+
+class Rule(Model):
+    """One rule of the policy. It fits a proposal when everything it names fits; what it leaves out is any.
+
+    `approve` fits when all that the job names is listed; `deny` and `person` fit when any of it is.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9 _.-]{0,58}[a-z0-9])?$")]
+    verdict: Verdict
+    programs: tuple[Digest, ...] | None = Field(None, min_length=1, max_length=1000)
+    initiators: tuple[Party, ...] | None = Field(None, min_length=1, max_length=1000)
+    datasets: Literal["any"] | tuple[DatasetName, ...] | None = Field(None, max_length=1000)  # the own ones asked for
+    parties: tuple[Party, ...] | None = Field(None, min_length=1, max_length=1000)  # the job's others
+    window: Window | None = None
+    until: date | None = Field(
+        None, le=date(2999, 12, 31)
+    )  # the last day on which it counts, in the window's time zone
+
+    @model_validator(mode="after")
+    def _explicit(self) -> Rule:
+        if self.verdict == "approve" and self.datasets is None:
+            raise ValueError(f"rule {self.name!r} approves: say which datasets: a list, [] for none, or any")
+        if self.verdict != "approve" and self.datasets == ():
+            raise ValueError(f"rule {self.name!r}: an empty list of datasets fits no job; leave it out for any")
+        return self
+
+
+class Policy(Model):
+    """What becomes of proposals of others: deny wins over person, person over approve; `default` without a rule.
+
+    An own proposal is always approved.
+    """
+
+    default: Verdict = "person"
+    rules: tuple[Rule, ...] = Field((), max_length=1000)
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Policy:
+        names = [rule.name for rule in self.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules named twice: {twice}; an approval says by which rule it was given")
         return self
 
 
@@ -161,6 +223,8 @@ class Config(Model):
     timeouts: Timeouts
     limits: Limits = Limits()
     policy: Policy = Policy()
+    audit_heads_s: float = Field(60, gt=0)  # a peer is shown the own audit head every so many seconds
+    access_log: Path | None = None  # of the own gateway; None: its digests are not in the audit log
     certificate_file: Path | None = None  # the gateway's public certificate, for "days left"
 
     @model_validator(mode="after")
@@ -177,6 +241,14 @@ class Config(Model):
             if not wanted <= have:
                 raise ValueError(
                     f"{where} has slots {sorted(have)}: slots is {self.slots}: {sorted(wanted)} are needed"
+                )
+        for rule in self.policy.rules:  # a misspelt name would keep a rule that denies from ever fitting
+            listed = () if rule.datasets == "any" else rule.datasets or ()
+            strangers = {*(rule.initiators or ()), *(rule.parties or ())} - set(self.members)
+            if unknown := sorted(strangers | (set(listed) - set(self.datasets))):
+                raise ValueError(
+                    f"policy: rule {rule.name!r} names {unknown}: "
+                    f"members are {list(self.members)}, own datasets {sorted(self.datasets)}"
                 )
         return self
 
@@ -200,3 +272,9 @@ def load_config(path: Path) -> Config:
             for p in e.errors(include_url=False)
         ]
         raise ConfigError(f"{path}: {len(lines)} problem(s):\n" + "\n".join(lines)) from e
+
+
+def settings_digest(config: Config) -> str:
+    """SHA-256 of all settings, as sorted JSON; secrets are not among them, only their paths."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coordinator.audit_exchange import HeadExchange
+from coordinator.bounded import BoundedNotes
 from coordinator.buckets import Guard, Refusals
 from coordinator.check import check_state
 from coordinator.config import Config, ConfigError, load_config
@@ -30,6 +32,8 @@ class Context:
     ways: Ways
     operator_token: str
     gateway_token: str
+    heads: HeadExchange
+    strangers: BoundedNotes
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
@@ -98,6 +102,8 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         operator_token=read_secret(config.secrets.operator_token_file),
         gateway_token=read_secret(config.secrets.gateway_token_file),
         store=store,
+        heads=HeadExchange(config, store, signer, verifier),
+        strangers=BoundedNotes(store),
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),

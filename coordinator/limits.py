@@ -54,8 +54,10 @@ class GatewayOnly:
     A program of a job runs on the same network; without the secret it cannot pose as a peer.
     """
 
-    def __init__(self, app: ASGIApp, token: str, peers: frozenset[str]) -> None:
-        self._app, self._token, self._peers = app, token.encode(), peers
+    def __init__(
+        self, app: ASGIApp, token: str, peers: frozenset[str], refused: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        self._app, self._token, self._peers, self._refused = app, token.encode(), peers, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the two headers; each must be there exactly once."""
@@ -66,9 +68,11 @@ class GatewayOnly:
         tokens, names = headers.getlist("x-consortium-gateway-token"), headers.getlist("x-consortium-party")
         genuine = len(tokens) == 1 and hmac.compare_digest(tokens[0].encode("latin-1"), self._token)
         if not genuine:
+            self._refused("peer interface", "a request that did not come through the own gateway")
             answer = JSONResponse({"detail": "only the own gateway may call this interface"}, 401)
             await answer(scope, receive, send)
         elif len(names) != 1 or names[0] not in self._peers:
+            self._refused("peer interface, name", f"the gateway named {names[:3]!r}, who is no peer")
             answer = JSONResponse({"detail": f"{names[:3]!r} is not a peer; peers are {sorted(self._peers)}"}, 403)
             await answer(scope, receive, send)
         else:

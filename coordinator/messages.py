@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from coordinator.config import Digest, Model
+from coordinator.audit_heads import Head, HeadAnswer
+from coordinator.config import Model
 from coordinator.statements import JobId, Statement, Time
 
 Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -26,11 +27,10 @@ class Alive(Model):
 
 
 class Heartbeat(Model):
-    """Sign of life: which attempts live at the sender, and how far its audit log is."""
+    """Sign of life: which attempts live at the sender, and now and then the signed head of its audit log."""
 
     alive: tuple[Alive, ...] = Field((), max_length=100)
-    audit_seq: int = Field(0, ge=0)
-    audit_hash: Digest | None = None
+    audit_head: Head | None = None
 
 
 class Times(Model):
@@ -38,6 +38,12 @@ class Times(Model):
 
     received_at: Time
     sent_at: Time
+
+
+class HeartbeatAnswer(Times):
+    """What a heartbeat is answered with: the times, and what is said to an audit head that came with it."""
+
+    audit_head: HeadAnswer | None = None
 
 
 class Reach(Model):

@@ -33,6 +33,10 @@ class Metrics:
         self._slots = Gauge("consortium_slots_used", "Slots held by jobs", registry=named)
         self._slots_all = Gauge("consortium_slots", "Slots of this party", registry=named)
         self._height = Gauge("consortium_audit_records", "Records in the audit chain", registry=named)
+        self._confirmed = Gauge(
+            "consortium_audit_confirmed", "Own audit record that the peer confirmed last", ["peer"], registry=named
+        )
+        self._fault = Gauge("consortium_audit_fault", "1 if the peer rewrote its audit log", ["peer"], registry=named)
         self.refused = Counter(
             "consortium_messages_refused", "Messages of peers refused", ["peer", "status"], registry=named
         )
@@ -56,6 +60,9 @@ class Metrics:
             self._jobs.labels(phase).set(counts.get(phase, 0))
         for name, state in context.peers.state.items():
             self._silence.labels(name).set(state.lost_for(time.monotonic()))
+            ours = context.store.last_head(context.config.party, name)
+            self._confirmed.labels(name).set(ours.head.seq if ours else 0)
+            self._fault.labels(name).set(name in context.heads.faults)
             if best := state.best:
                 self._offset.labels(name).set(best.offset_s)
                 self._delay.labels(name).set(best.delay_s)

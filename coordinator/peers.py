@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from coordinator.audit_heads import HeadAnswer
 from coordinator.config import Config
-from coordinator.messages import Batch, Heartbeat, Known, Reach, Times
+from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
 from coordinator.statements import Statement
 
 M = TypeVar("M", bound=BaseModel)
@@ -56,8 +57,6 @@ class PeerState:
     heard: float | None = None  # it called us last
     reached: float | None = None  # it answered us last
     error: str = ""
-    audit_seq: int = 0
-    audit_hash: str = ""
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=16))
     alive: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> when it was said to live
 
@@ -159,11 +158,12 @@ class Peers:
         headers = {"content-type": "application/x-tar"}
         await self._call(peer, "POST", f"bundle/{job_id}", content=data, headers=headers, timeout=self._transfer_s)
 
-    async def heartbeat(self, peer: str, beat: Heartbeat) -> None:
-        """Show that we live; measure the clock on the way."""
+    async def heartbeat(self, peer: str, beat: Heartbeat) -> HeadAnswer | None:
+        """Show that we live; measure the clock on the way. Returns what the peer says to the audit head shown."""
         sent = time.time()
-        times = await self._ask(peer, "POST", "heartbeat", Times, beat)
-        self.state[peer].samples.append(measure(sent, times, time.time()))
+        answer = await self._ask(peer, "POST", "heartbeat", HeartbeatAnswer, beat)
+        self.state[peer].samples.append(measure(sent, answer, time.time()))
+        return answer.audit_head
 
     def offset_s(self, peer: str) -> float | None:
         """The peer's clock minus own; None while it was not measured."""

@@ -52,8 +52,10 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE TABLE IF NOT EXISTS requests (
     key       TEXT PRIMARY KEY,
     digest    TEXT NOT NULL,
-    job_id    TEXT NOT NULL
+    job_id    TEXT NOT NULL,
+    at        REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at);
 CREATE TABLE IF NOT EXISTS events (
     seq       INTEGER PRIMARY KEY,
     content   TEXT NOT NULL,
@@ -64,6 +66,23 @@ CREATE TRIGGER IF NOT EXISTS events_keep_update BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_keep_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+-- audit heads that a peer counter-signed: own ones with the peers' signatures, peers' ones with the own
+CREATE TABLE IF NOT EXISTS heads (
+    author    TEXT NOT NULL,
+    witness   TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    hour      INTEGER NOT NULL,
+    content   TEXT NOT NULL,
+    PRIMARY KEY (author, witness, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit_faults (
+    party     TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    hash      TEXT NOT NULL,
+    at        REAL NOT NULL,
+    reason    TEXT NOT NULL,
+    PRIMARY KEY (party, seq, hash)
+) STRICT, WITHOUT ROWID;
 
 -- name: insert_job
 INSERT INTO jobs VALUES (:job_id, :initiator, :priority, :phase, :attempt, :starts, :prepared_at, :ended_at, :retry_at, :settled,
@@ -114,6 +133,19 @@ SELECT job_id, json_extract(content, '$.body.program_digest') AS program,
     phase IN ('succeeded', 'failed', 'cancelled', 'diverged') AND settled AND driver_gone AND updated_at < :before AS old
 FROM jobs JOIN statements USING (job_id) WHERE statements.kind = 'proposal' ORDER BY created_at;
 
+-- name: count_ended
+SELECT count(*) FROM jobs WHERE phase IN ('succeeded', 'failed', 'cancelled', 'diverged');
+
+-- name: approved_before
+-- Other jobs of a name that this party approved: those of the initiator first, newest first.
+SELECT proposals.job_id FROM statements AS proposals
+    JOIN statements AS approvals USING (job_id)
+    JOIN jobs USING (job_id)
+WHERE proposals.attempt = 0 AND proposals.kind = 'proposal' AND approvals.attempt = 0 AND approvals.kind = 'approval'
+    AND approvals.party = :me AND json_extract(approvals.content, '$.body.verdict') = 'approve'
+    AND json_extract(proposals.content, '$.body.name') = :job_name AND job_id <> :job_id
+ORDER BY proposals.party = :initiator DESC, created_at DESC LIMIT 20;
+
 -- name: insert_statement
 INSERT INTO statements VALUES (:job_id, :attempt, :kind, :party, :content);
 
@@ -142,7 +174,12 @@ INSERT OR IGNORE INTO receipts VALUES (:job_id, :attempt, :kind, :party, :peer);
 SELECT attempt, kind, party, peer FROM receipts WHERE job_id = :job_id;
 
 -- name: insert_request
-INSERT INTO requests VALUES (:key, :digest, :job_id);
+INSERT INTO requests VALUES (:key, :digest, :job_id, :now);
+
+-- name: forget_requests
+-- Those that are too old, and the oldest beyond the most that are kept.
+DELETE FROM requests WHERE at < :before
+    OR key IN (SELECT key FROM requests ORDER BY at DESC LIMIT -1 OFFSET :most);
 
 -- name: get_request
 SELECT digest, job_id FROM requests WHERE key = :key;
@@ -151,10 +188,42 @@ SELECT digest, job_id FROM requests WHERE key = :key;
 INSERT INTO events VALUES (:seq, :content, :hash, :signature);
 
 -- name: last_event
-SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1;
+SELECT seq, hash, signature FROM events ORDER BY seq DESC LIMIT 1;
 
 -- name: events_from
-SELECT seq, content, hash, signature FROM events WHERE seq >= :seq ORDER BY seq LIMIT :limit;
+SELECT seq, content, hash, signature FROM events WHERE seq BETWEEN :seq AND :last ORDER BY seq LIMIT :limit;
+
+-- name: first_event_since
+SELECT seq FROM events WHERE seq >= :first AND json_extract(content, '$.at') >= :at ORDER BY seq LIMIT 1;
+
+-- name: newest_event
+-- Reads from the end: what is looked for is written at least daily.
+SELECT content FROM events WHERE json_extract(content, '$.kind') = :kind ORDER BY seq DESC LIMIT 1;
+
+-- name: thin_heads
+-- Before a new head of this hour comes in: all but the first of the hour go.
+DELETE FROM heads WHERE author = :author AND witness = :witness AND hour = :hour AND seq > (
+    SELECT min(seq) FROM heads WHERE author = :author AND witness = :witness AND hour = :hour);
+
+-- name: insert_head
+INSERT OR IGNORE INTO heads VALUES (:author, :witness, :seq, :hour, :content);
+
+-- name: last_head
+SELECT content FROM heads WHERE author = :author AND witness = :witness ORDER BY seq DESC LIMIT 1;
+
+-- name: head_at
+SELECT content FROM heads WHERE author = :author AND witness = :witness AND seq = :seq;
+
+-- name: all_heads
+SELECT content FROM heads ORDER BY author, seq, witness;
+
+-- name: insert_audit_fault
+INSERT OR IGNORE INTO audit_faults SELECT :party, :seq, :hash, :at, :reason
+WHERE (SELECT count(*) FROM audit_faults WHERE party = :party) < :most;
+
+-- name: audit_faults
+-- The first contradiction of each party.
+SELECT party, reason FROM audit_faults ORDER BY at DESC;
 
 -- name: events_of_job
 SELECT content FROM events WHERE json_extract(content, '$.job_id') = :job_id ORDER BY seq;

@@ -15,8 +15,9 @@ from coordinator.model import Draft
 from coordinator.statements import Statement, canonical
 
 STATEMENT = b"consortium statement v1\n"
-RECORD = b"consortium audit record v1\n"
+RECORD = b"consortium audit record v2\n"
 HEAD = b"consortium audit head v1\n"
+WITNESS = b"consortium audit counter-signature v1\n"
 
 
 class SigningError(Exception):
@@ -47,7 +48,7 @@ class Signer:
         return base64.b64encode(raw).decode()
 
     def raw(self, use: bytes, content: bytes) -> str:
-        """Base64 signature of `content` for one use (STATEMENT, RECORD, HEAD)."""
+        """Base64 signature of `content` for one use (STATEMENT, RECORD, HEAD, WITNESS)."""
         return base64.b64encode(self._key.sign(use + content)).decode()
 
     def statement(self, job_id: str, draft: Draft) -> Statement:
@@ -66,6 +67,7 @@ class Verifier:
 
     def __init__(self, consortium: str, keys: Mapping[str, str]) -> None:
         self.consortium = consortium
+        self.keys = dict(keys)
         self._keys = {party: public_key(key, party) for party, key in keys.items()}
 
     def check(self, statement: Statement) -> None:
@@ -75,12 +77,16 @@ class Verifier:
         self.raw(statement.party, STATEMENT, content, statement.signature, where)
 
     def raw(self, party: str, use: bytes, content: bytes, signature: str, where: str) -> None:
-        """Raise SigningError unless `signature` is the party's over the content for that use."""
+        """Raise SigningError unless `signature` is the party's over the content for that use.
+
+        Base64 has spellings that mean the same bytes; only the one that `Signer.raw` writes is taken.
+        """
         key = self._keys.get(party)
         if key is None:
             raise SigningError(f"{where}: {party!r} is not a member; members are {sorted(self._keys)}")
         try:
-            key.verify(base64.b64decode(signature, validate=True), use + content)
+            raw = base64.b64decode(signature, validate=True)
+            key.verify(raw if base64.b64encode(raw).decode() == signature else b"", use + content)
         except (InvalidSignature, binascii.Error, ValueError) as e:
             raise SigningError(f"{where}: the signature is not {party}'s") from e
 

@@ -211,7 +211,7 @@ class Statement(Model):
         # the kind says which model reads the body; a union tried in turn would accept a body of another kind
         if isinstance(data, dict) and isinstance(data.get("body"), dict):
             kind = data.get("kind")
-            if kind not in BODIES:
+            if not isinstance(kind, str) or kind not in BODIES:
                 raise ValueError(f"kind {str(kind)[:40]!r}: must be one of {[k.value for k in Kind]}")
             return data | {"body": BODIES[Kind(kind)].model_validate(data["body"])}
         return data

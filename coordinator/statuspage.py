@@ -88,6 +88,7 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
     async def login(request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
         """Exchange the operator's token for a session."""
         if not context.guard.right(request, token.strip()):
+            context.strangers.refused("login page", "wrong operator's token")
             return render("login.html", 401, wrong=True)
         response = to("/")
         response.set_cookie(_COOKIE, sessions.begin(), max_age=_SESSION_S, httponly=True, samesite="strict")

@@ -11,14 +11,16 @@ import json
 import re
 import sqlite3
 from collections.abc import Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from coordinator.audit import Record, append
+from coordinator.audit import GENESIS, Link, Record, append
+from coordinator.audit_heads import Head, Witnessed
 from coordinator.failpoints import Step
-from coordinator.group_commit import GroupCommit, StoreError, explain
+from coordinator.group_commit import GroupCommit, explain
+from coordinator.group_commit import StoreError as StoreError
 from coordinator.model import TRANSITIONS, Job, Phase
 from coordinator.signing import Signer
 from coordinator.statements import Key, Kind, Statement
@@ -44,6 +46,9 @@ def load_queries() -> dict[str, str]:
 
 
 SCHEMA_VERSION = 1  # PRAGMA user_version of the tables in queries.sql
+MAX_SEQ = 2**62
+REQUEST_S = 30 * 86400.0  # an idempotency key counts for so long
+REQUEST_ROWS = 10_000  # and so many are kept
 _FIELDS = ("attempt", "starts", "prepared_at", "ended_at", "retry_at", "settled", "driver_gone", "reason", "version")
 
 
@@ -117,13 +122,14 @@ class Store:
         with self._group.write(step):
             self._db.execute(self._q["insert_job"], self._row(job, now))
             self._add_statements(job, list(job.statements.values()))
-            if request:
-                values = {"key": request[0], "digest": request[1], "job_id": job.job_id}
-                self._db.execute(self._q["insert_request"], values)
+            self._remember(request, job.job_id, now)
             self._event(job, now, "created", why, None)
 
-    def save(self, step: Step, old: Job, new: Job, now: float, why: str) -> None:
-        """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints.
+    def save(
+        self, step: Step, old: Job, new: Job, now: float, why: str, request: tuple[str, str] | None = None
+    ) -> None:
+        """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints;
+        `request` as in `create`.
 
         Raises StaleError (SlotTakenError for a slot in use); then nothing was written.
         """
@@ -140,7 +146,20 @@ class Store:
             self._add_statements(new, added)
             for _, second in new.conflicts[len(old.conflicts) :]:
                 self._db.execute(self._q["insert_conflict"], _statement_row(second))
+            self._remember(request, new.job_id, now)
             self._event(new, now, "changed", why, old, added)
+
+    def remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
+        """Note a request that changed nothing, so that its key cannot be used for another."""
+        if request:
+            with self._group.write(None):
+                self._remember(request, job_id, now)
+
+    def _remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
+        if request:
+            values = {"key": request[0], "digest": request[1], "job_id": job_id, "now": now}
+            self._db.execute(self._q["insert_request"], values)
+            self._db.execute(self._q["forget_requests"], {"before": now - REQUEST_S, "most": REQUEST_ROWS})
 
     def _reserve(self, job: Job) -> None:
         try:
@@ -173,8 +192,8 @@ class Store:
             self._append({"at": round(now, 3), "kind": kind, "reason": why, **more})
 
     def _append(self, event: dict[str, Any]) -> None:
-        record = append(self.head(), event, self._signer)
-        self._db.execute(self._q["insert_event"], vars(record))
+        record = append(self.last_link(), event, self._signer)
+        self._db.execute(self._q["insert_event"], asdict(record))
 
     def _row(self, job: Job, now: float) -> dict[str, Any]:
         about = {"job_id": job.job_id, "initiator": job.initiator, "priority": job.proposal.priority}
@@ -208,6 +227,12 @@ class Store:
         """How many jobs of this party's queue come before this one and could ask for an attempt now."""
         return int(self._all("count_ahead", me=self._me, job_id=job.job_id, now=now)[0][0])
 
+    def approved_before(self, job_id: str, name: str, initiator: str) -> list[str]:
+        """Other jobs of this name that this party approved, the initiator's first, newest first; at most 20."""
+        return [
+            r[0] for r in self._all("approved_before", me=self._me, job_id=job_id, job_name=name, initiator=initiator)
+        ]
+
     def phase_counts(self) -> dict[str, int]:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}
@@ -221,6 +246,10 @@ class Store:
         """Jobs with their programs that have needed no step since then, oldest first; programs that others use."""
         rows = self._all("programs", before=before)
         return [(r["job_id"], r["program"]) for r in rows if r["old"]], {r["program"] for r in rows if not r["old"]}
+
+    def ended_jobs(self) -> int:
+        """How many jobs have ended."""
+        return int(self._all("count_ended")[0][0])
 
     def used_slots(self) -> dict[int, str]:
         """Slot -> job that holds it."""
@@ -238,22 +267,71 @@ class Store:
         return frozenset((Key(r["attempt"], Kind(r["kind"]), r["party"]), r["peer"]) for r in rows)
 
     def request(self, key: str, digest: str) -> str | None:
-        """Job made by an earlier request with this idempotency key; UsedKeyError if that was another request."""
+        """Job of an earlier request with this idempotency key; UsedKeyError if that was another request."""
         rows = self._all("get_request", key=key)
         if rows and rows[0]["digest"] != digest:
-            raise UsedKeyError(f"Idempotency-Key {key!r} was used for another request, which made {rows[0]['job_id']}")
+            raise UsedKeyError(f"Idempotency-Key {key!r} was used for another request, about job {rows[0]['job_id']}")
         return str(rows[0]["job_id"]) if rows else None
 
     def head(self) -> tuple[int, str] | None:
         """Number and hash of the last audit record."""
-        rows = self._all("last_event")
-        return (rows[0]["seq"], rows[0]["hash"]) if rows else None
+        link = self.last_link()
+        return (link.seq, link.hash) if link.seq else None
 
-    def records(self, start: int = 1) -> Iterator[Record]:
-        """Audit records in order, read in pages."""
-        while page := self._all("events_from", seq=start, limit=1000):
+    def last_link(self) -> Link:
+        """The end of the audit chain, which the next record is chained to."""
+        rows = self._all("last_event")
+        return Link(**dict(rows[0])) if rows else GENESIS
+
+    def records(self, start: int = 1, last: int = MAX_SEQ) -> Iterator[Record]:
+        """Audit records from `start` to `last` in order, read in pages."""
+        while page := self._all("events_from", seq=start, last=last, limit=1000):
             yield from (Record(**dict(r)) for r in page)
             start = page[-1]["seq"] + 1
+
+    def first_record_since(self, at: float, first: int = 1) -> int | None:
+        """Number of the first audit record, from `first` on, of that time (seconds since 1970) or later."""
+        return next((int(r[0]) for r in self._all("first_event_since", at=at, first=first)), None)
+
+    def newest(self, kind: str) -> dict[str, Any] | None:
+        """Content of the newest audit record of a kind."""
+        rows = self._all("newest_event", kind=kind)
+        return json.loads(rows[0][0]) if rows else None
+
+    def keep_head(self, witnessed: Witnessed, now: float) -> None:
+        """Keep a counter-signed audit head; of each hour and pair of parties only the first and the last stay."""
+        head, witness = witnessed.head, witnessed.witness
+        pair = {"author": head.party, "witness": witness.by, "hour": int(now // 3600)}
+        with self._group.write(None):
+            self._db.execute(self._q["thin_heads"], pair)
+            self._db.execute(self._q["insert_head"], pair | {"seq": head.seq, "content": witnessed.model_dump_json()})
+
+    def last_head(self, author: str, witness: str) -> Witnessed | None:
+        """The newest audit head of `author` that `witness` counter-signed, as far as it is known here."""
+        rows = self._all("last_head", author=author, witness=witness)
+        return Witnessed.model_validate_json(rows[0][0]) if rows else None
+
+    def head_at(self, author: str, witness: str, seq: int) -> Witnessed | None:
+        """The kept audit head of this record number."""
+        rows = self._all("head_at", author=author, witness=witness, seq=seq)
+        return Witnessed.model_validate_json(rows[0][0]) if rows else None
+
+    def heads(self) -> list[Witnessed]:
+        """All counter-signed audit heads: own ones and those of peers."""
+        return [Witnessed.model_validate_json(r[0]) for r in self._all("all_heads")]
+
+    def add_audit_fault(self, head: Head, now: float, why: str) -> bool:
+        """Keep a head that contradicts an earlier one, and record it. False if it is known or there are enough."""
+        values = {"party": head.party, "seq": head.seq, "hash": head.hash, "at": now, "reason": why, "most": 100}
+        with self._group.write(None):
+            if self._db.execute(self._q["insert_audit_fault"], values).rowcount != 1:
+                return False
+            self._append({"at": round(now, 3), "kind": "audit-fault", "reason": why, "head": head.model_dump()})
+        return True
+
+    def audit_faults(self) -> dict[str, str]:
+        """Party -> the first contradiction that was seen in its audit heads."""
+        return {r[0]: r[1] for r in self._all("audit_faults")}
 
     def events_of(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first."""

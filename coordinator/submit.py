@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 import time
 from dataclasses import replace
@@ -14,12 +12,12 @@ from coordinator.bundle import BundleError, digest, pack, read_job_file, unpack
 from coordinator.context import Context
 from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Phase
+from coordinator.requests import Request, job_of, keyed
 from coordinator.room import no_room
 from coordinator.statements import ApprovalBody, CancelBody, Kind, ProposalBody
-from coordinator.store import StaleError, UsedKeyError
+from coordinator.store import StaleError
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
-_KEY = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 def new_job_id(name: str, now: float) -> str:
@@ -34,20 +32,14 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
     Raises RefusedError naming what is wrong with the folder.
     """
     config, now = context.config, time.time()
-    if key is not None and not _KEY.fullmatch(key):
-        raise RefusedError(422, f"Idempotency-Key {key[:100]!r}: 1 to 100 of letters, digits, '.', '_', ':', '-'")
     try:
         files = unpack(tar, config.limits.bundle_bytes)
         wanted = read_job_file(files)
-        request = hashlib.sha256(digest(files).encode()).hexdigest()
-        if key and (known := context.store.request(key, request)):
-            job = context.store.load(known)
-            assert job is not None
-            return job, False
     except BundleError as e:
         raise RefusedError(422, str(e)) from e
-    except UsedKeyError as e:
-        raise RefusedError(409, str(e)) from e
+    request = keyed(key, "submit", files=digest(files))
+    if known := job_of(context, request):
+        return find(context, known), False
     _check_wanted(context, wanted.parties, wanted.datasets.get(config.party, ()), wanted.max_attempts)
     body = ProposalBody(
         name=wanted.name,
@@ -68,7 +60,7 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
     job_id = new_job_id(wanted.name, now)
     proposal = context.signer.statement(job_id, Draft(Kind.PROPOSAL, 0, body))
     job = Job(job_id, config.party, Phase.PROPOSED, {proposal.key: proposal})
-    context.store.create(Step.SUBMIT, job, now, "submitted", (key, request) if key else None)
+    context.store.create(Step.SUBMIT, job, now, "submitted", request)
     return job, True
 
 
@@ -89,12 +81,31 @@ def _check_wanted(context: Context, parties: tuple[str, ...], datasets: tuple[st
         raise RefusedError(*full)
 
 
-def judge(context: Context, job_id: str, verdict: Literal["approve", "deny"], reason: str) -> Job:
-    """A person's yes or no. Saying the same twice is harmless; changing it is refused."""
+def judge(
+    context: Context,
+    job_id: str,
+    verdict: Literal["approve", "deny"],
+    reason: str,
+    *,
+    proposal_digest: str | None = None,
+    key: str | None = None,
+) -> Job:
+    """A person's yes or no. Saying the same twice is harmless; changing it is refused.
+
+    `proposal_digest` is that of the proposal the person was shown: no other one gets the signature.
+    """
     job = find(context, job_id)
+    request = keyed(key, verdict, job_id=job_id, reason=reason, proposal_digest=proposal_digest)
+    if job_of(context, request):
+        return job
+    if proposal_digest not in (None, own := job.signed_proposal.digest()):
+        raise RefusedError(
+            409, f"job {job_id}: the proposal shown was {proposal_digest}, this one is {own}: look again"
+        )
     said = job.approvals().get(job.me)
     if said is not None:
         if said.verdict == verdict:
+            context.store.remember(request, job_id, time.time())
             return job
         raise RefusedError(409, f"job {job_id}: {job.me} said {said.verdict} already, and signed it")
     if job.phase is not Phase.PROPOSED:
@@ -105,25 +116,29 @@ def judge(context: Context, job_id: str, verdict: Literal["approve", "deny"], re
         raise RefusedError(
             409, f"job {job_id}: the job folder has not arrived from {job.initiator} yet; try again soon"
         )
-    body = ApprovalBody(verdict=verdict, proposal_digest=job.signed_proposal.digest(), by="person", reason=reason[:500])
-    return _sign(context, Step.VERDICT, job, Draft(Kind.APPROVAL, 0, body), f"{verdict} by a person")
+    body = ApprovalBody(verdict=verdict, proposal_digest=own, by="person", reason=reason[:500])
+    return _sign(context, Step.VERDICT, job, Draft(Kind.APPROVAL, 0, body), f"{verdict} by a person", request)
 
 
-def cancel(context: Context, job_id: str, reason: str) -> Job:
+def cancel(context: Context, job_id: str, reason: str, *, key: str | None = None) -> Job:
     """This party's wish to end the job; harmless when it was expressed already."""
     job = find(context, job_id)
+    request = keyed(key, "cancel", job_id=job_id, reason=reason)
+    if job_of(context, request):
+        return job
     if job.me in job.cancels():
+        context.store.remember(request, job_id, time.time())
         return job
     if job.phase.terminal:
         raise RefusedError(409, f"job {job_id} has ended already: {job.phase}")
     draft = Draft(Kind.CANCEL, 0, CancelBody(reason=reason[:500]))
-    return _sign(context, Step.CANCEL, job, draft, f"cancel wanted: {reason}")
+    return _sign(context, Step.CANCEL, job, draft, f"cancel wanted: {reason}", request)
 
 
-def _sign(context: Context, step: Step, job: Job, draft: Draft, why: str) -> Job:
+def _sign(context: Context, step: Step, job: Job, draft: Draft, why: str, request: Request | None) -> Job:
     new = replace(job.adding(context.signer.statement(job.job_id, draft)), version=job.version + 1)
     try:
-        context.store.save(step, job, new, time.time(), why)
+        context.store.save(step, job, new, time.time(), why, request)
     except StaleError as e:  # nothing awaits between load and save, so only a second process could do this
         raise RefusedError(409, f"job {job.job_id} changed meanwhile: {e}") from e
     return new

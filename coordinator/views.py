@@ -105,9 +105,22 @@ def peers(context: Context) -> dict[str, Any]:
             "offset_ms": round(best.offset_s * 1000, 2) if best else None,
             "round_trip_ms": round(best.delay_s * 1000, 2) if best else None,
             "error": state.error,
-            "audit": {"seq": state.audit_seq, "hash": state.audit_hash},
+            "audit": _audit_of(context, name),
         }
     return found
+
+
+def _audit_of(context: Context, peer: str) -> dict[str, Any]:
+    """The peer's newest audit head, how far it confirmed ours, and a contradiction in what it showed."""
+    me = context.config.party
+    theirs, ours = context.store.last_head(peer, me), context.store.last_head(me, peer)
+    return {
+        "seq": theirs.head.seq if theirs else 0,
+        "hash": theirs.head.hash if theirs else "",
+        "confirmed": ours.head.seq if ours else 0,
+        "confirmed_at": ours.witness.at if ours else None,
+        "fault": context.heads.faults.get(peer, ""),
+    }
 
 
 def certificate_days(context: Context) -> float | None:

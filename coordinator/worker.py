@@ -133,6 +133,9 @@ class Worker:
         if job.phase in _WATCHED or not job.driver_gone:
             looked_at = await self._driver(job)
         receipts = c.store.receipts(job.job_id)
+        judged = policy.judge(c.config, job, now)
+        if judged.look_again_at:
+            self._wake(job.job_id, judged.look_again_at)
         return Observed(
             now=now,
             timing=self._timing,
@@ -146,7 +149,7 @@ class Worker:
             initiator_offset=0.0 if job.leads else c.peers.offset_s(job.initiator),
             slowest_s=max((c.peers.state[p].delay_s for p in job.others), default=0.0),
             bundle_ready=c.bundle_path(job.proposal.program_digest).exists(),
-            policy=policy.judge(c.config, job),
+            policy=judged.approval,
             receipts=receipts,
             due=self._doer.due(job, now),
             bundle_missing=frozenset(p for p in job.others if (BUNDLE, p) not in receipts),

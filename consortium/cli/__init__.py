@@ -13,7 +13,7 @@ import sys
 import typer
 
 from consortium.cli._common import WorkspaceOption, remember_workspace, report
-from consortium.errors import EXIT_CODES, EXIT_FAILED, ConsortiumError
+from consortium.errors import EXIT_CODES, EXIT_FAILED, EXIT_OK, ConsortiumError, UsageError
 
 HELP = """Several institutions stand up SecretFlow together, each with its own `pulumi up`.
 
@@ -45,12 +45,25 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command; errors meant for people are printed without a traceback, with their exit code."""
+    as_json = "--json" in sys.argv
     try:
-        build()()
+        sys.exit(_run_for_programs() if as_json else build()())
     except ConsortiumError as error:
-        report(error, as_json="--json" in sys.argv)
+        report(error, as_json=as_json)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `consortium job list | head`
         sys.exit(EXIT_FAILED)
+
+
+def _run_for_programs() -> int:
+    """Run the command so that wrong usage becomes an error like any other. Raises ConsortiumError."""
+    try:
+        code = build()(standalone_mode=False)
+    except Exception as error:
+        # typer may bring a click of its own, so its errors are known by what they can do
+        if not hasattr(error, "format_message"):
+            raise
+        raise UsageError(error.format_message(), where="the command line", fix="consortium --help") from error
+    return code if isinstance(code, int) else EXIT_OK

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from consortium.cli._completion import own_parties
 from consortium.errors import ConsortiumError
 from consortium.workspace import Workspace
 
@@ -24,7 +25,13 @@ WorkspaceOption = Annotated[
     ),
 ]
 PartyOption = Annotated[
-    str | None, typer.Option("--party", "-p", help="Whose institution. Default: the only stack in the workspace.")
+    str | None,
+    typer.Option(
+        "--party",
+        "-p",
+        help="Whose institution. Default: the only stack in the workspace.",
+        autocompletion=own_parties,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
-from rich.syntax import Syntax
 from rich.table import Table
 
 from consortium.cli._common import ago, out, say
@@ -20,6 +20,22 @@ def one_line(job: Any, job_id: str) -> None:
     """A job's id and phase after a command."""
     if isinstance(job, Mapping):
         say(visible(f"{job_id}  {job.get('phase', '')}  {job.get('reason', '')}".rstrip()))
+
+
+class Progress:
+    """Says each change of a job's phase or attempt once, with the reason."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._last = console, ("", 0)
+
+    def show(self, job: Mapping[str, Any]) -> None:
+        """Print a line if the job has moved since the last call."""
+        now = (str(job.get("phase", "")), int(job.get("attempt", 0)))
+        if now != self._last:
+            self._last = now
+            stamp, attempt = time.strftime("%H:%M:%S"), f"attempt {now[1]}" if now[1] else ""
+            words = [w for w in (now[0], attempt, str(job.get("reason", ""))) if w]
+            self._console.print(f"{stamp}  {_safe('  '.join(words))}")
 
 
 def table(jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -59,41 +75,6 @@ def detail(job: Mapping[str, Any]) -> None:
         say(f"  {stamp}  {visible('  '.join(words))}")
 
 
-def proposal(job: Mapping[str, Any]) -> None:
-    """What a person needs to know before a yes or no."""
-    asked = job.get("proposal", {})
-    say(f"job        {visible(str(job.get('job_id', '')))}")
-    say(f"initiator  {visible(str(job.get('initiator', '')))}")
-    for name in (
-        "name",
-        "description",
-        "parties",
-        "datasets",
-        "parameters",
-        "versions",
-        "max_attempts",
-        "program_digest",
-    ):
-        if asked.get(name):
-            say(f"{name:10} {visible(str(asked[name]))}")
-
-
-def program(answer: Any) -> None:
-    """The text of every file of the job's program."""
-    for name, text in program_files(answer).items():
-        out.rule(_safe(name))
-        out.print(Syntax(visible(text), "python", line_numbers=True, word_wrap=True), soft_wrap=False)
-    out.rule()
-
-
-def program_files(answer: Any) -> dict[str, str]:
-    """File → text, from either form of the API's answer."""
-    if isinstance(answer, Mapping):
-        files = answer.get("files", answer)
-        return {str(name): str(text) for name, text in files.items()}
-    return {"program": str(answer)}
-
-
 def log_text(answer: Any) -> str:
     """The log's text, from either form of the API's answer."""
     return str(answer.get("text", answer.get("log", ""))) if isinstance(answer, Mapping) else str(answer)
@@ -117,6 +98,9 @@ def status(found: Mapping[str, Any]) -> None:
             _safe(peer.get("error") or ""),
         )
     out.print(grid, soft_wrap=False)
+    for name, peer in found.get("peers", {}).items():
+        if fault := peer.get("audit", {}).get("fault"):
+            out.print(f"[red]audit[/]        {_safe(name)}: {_safe(fault)}")
     slots = found.get("slots", {})
     if isinstance(slots, Mapping) and slots:
         used = slots.get("used", {})

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from consortium.cli._common import JsonOption, WorkspaceOption, emit, open_workspace, say
+from consortium.cli._completion import members
 from consortium.errors import UsageError
 from consortium.workspace import Workspace
 
@@ -45,7 +46,7 @@ def _say_files(folder: Path, outcome: dict[str, str]) -> None:
 
 
 def join(
-    party: Annotated[str, typer.Argument(help="The member this institution is.")],
+    party: Annotated[str, typer.Argument(help="The member this institution is.", autocompletion=members)],
     endpoint: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where the peers reach this gateway. Needed once.")
     ] = None,
@@ -57,8 +58,9 @@ def join(
         int | None, typer.Option(min=1, max=65535, help="The coordinator's port on this machine.")
     ] = None,
     bind: Annotated[str | None, typer.Option(help="The address on which the engine publishes the gateway.")] = None,
-    approve: Annotated[
-        Literal["person", "all"] | None, typer.Option(help="Who approves the others' jobs: a person, or nobody.")
+    policy: Annotated[
+        Literal["person", "approve", "deny"] | None,
+        typer.Option(help="What becomes of the others' jobs that no rule of the policy fits: first, a person decides."),
     ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="A new gateway certificate from the own CA.")] = False,
     workspace: WorkspaceOption = None,
@@ -82,7 +84,7 @@ def join(
         workers=workers,
         bind=bind,
         operator_port=operator_port,
-        approve=approve,
+        policy=policy,
         renew=renew,
     )
     joined = run(place, party, wishes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from consortium.cli import _job_output as show
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, confirm, emit, out, say
+from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, emit, err, out, say
+from consortium.cli._completion import jobs_here, jobs_that_wait_for_approval
 from consortium.cli._coordinator import ApiOption, coordinator, visible
+from consortium.cli._judging import DiffOnlyOption, FullOption, judge, part_of
 from consortium.client import Coordinator
 from consortium.errors import ConsortiumError, Unreachable
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=jobs_here)]
+ProposedArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=jobs_that_wait_for_approval)
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Signed and shown to every party.")]
 
 
@@ -61,7 +65,7 @@ def submit(
     own = coordinator(workspace, party, api)
     if not queue:
         _refuse_absent(own, parties)
-    job = own.submit(bundle, key or secrets.token_hex(16))
+    job = own.submit(bundle, key)
     emit(job, as_json, lambda: say(f"{job['job_id']}  {job.get('phase', 'proposed')}"))
 
 
@@ -83,43 +87,44 @@ def _refuse_absent(own: Coordinator, parties: Sequence[str]) -> None:
 
 
 def approve(
-    job: JobArgument,
+    job: ProposedArgument,
     yes: YesOption = False,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for the job to arrive here.")] = 0,
     reason: ReasonOption = "",
+    diff_only: DiffOnlyOption = False,
+    full: FullOption = False,
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Read the job's program, then say yes to it for this institution.
+    """Read the job's program and what changed in it, then say yes to it for this institution.
+
+    The yes counts for the proposal that was shown and for no other. With --json nothing is asked: it needs --yes.
 
     Example: `consortium job approve 20260101-psi-abcdef`
     """
-    own = coordinator(workspace, party, api)
-    found = own.wait(f"/jobs/{job}", _arrived, wait_s, f"the arrival of job {job}")
-    show.proposal(found)
-    show.program(own.get(f"/jobs/{job}/program"))
-    confirm("Approve this program on this institution's data?", yes)
-    show.one_line(own.post(f"/jobs/{job}/approve", data={"reason": reason}), job)
-
-
-def _arrived(job: Any) -> bool:
-    # A job that has ended meanwhile has nothing to wait for; the coordinator says so at once.
-    return bool(job.get("bundle_ready", True) or job.get("terminal"))
+    own, part = coordinator(workspace, party, api), part_of(diff_only, full)
+    judge(own, "approve", job, wait_s=wait_s, reason=reason, part=part, yes=yes, as_json=as_json)
 
 
 def deny(
-    job: JobArgument,
+    job: ProposedArgument,
+    yes: YesOption = False,
     reason: ReasonOption = "",
+    diff_only: DiffOnlyOption = False,
+    full: FullOption = False,
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say no to a job for this institution; it then ends everywhere.
+    """Read the job's program, then say no to it for this institution; it then ends everywhere.
 
     Example: `consortium job deny 20260101-psi-abcdef --reason "no legal basis"`
     """
-    show.one_line(coordinator(workspace, party, api).post(f"/jobs/{job}/deny", data={"reason": reason}), job)
+    own, part = coordinator(workspace, party, api), part_of(diff_only, full)
+    judge(own, "deny", job, wait_s=0, reason=reason, part=part, yes=yes, as_json=as_json)
 
 
 def cancel(
@@ -128,12 +133,14 @@ def cancel(
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End a job at every party, whether it runs or not.
 
     Example: `consortium job cancel 20260101-psi-abcdef`
     """
-    show.one_line(coordinator(workspace, party, api).post(f"/jobs/{job}/cancel", data={"reason": reason}), job)
+    found = coordinator(workspace, party, api).post(f"/jobs/{job}/cancel", data={"reason": reason})
+    emit(found, as_json, lambda: show.one_line(found, job))
 
 
 def list_jobs(
@@ -149,7 +156,10 @@ def list_jobs(
 
 
 def job_status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job's id; without it, all jobs.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB]", help="The job's id; without it, all jobs.", autocompletion=jobs_here),
+    ] = None,
     party: PartyOption = None,
     api: ApiOption = None,
     workspace: WorkspaceOption = None,
@@ -185,11 +195,14 @@ def wait(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait for a job's end. Exit code 0 if it succeeded, 1 if it ended otherwise, 6 if the time is up.
+    """Wait for a job's end, and say on standard error where it is meanwhile.
+
+    Exit code 0 if it succeeded, 1 if it ended otherwise, 6 if the time is up.
 
     Example: `consortium job wait 20260101-psi-abcdef --timeout 600`
     """
-    found = coordinator(workspace, party, api).wait(f"/jobs/{job}", _ended, timeout_s, f"the end of job {job}")
+    own, progress = coordinator(workspace, party, api), show.Progress(err)
+    found = own.wait(f"/jobs/{job}", _ended, timeout_s, f"the end of job {job}", seen=progress.show)
     if found["phase"] != "succeeded":
         raise JobDidNotSucceed(
             f"the job ended as {found['phase']}",

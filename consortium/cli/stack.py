@@ -29,6 +29,7 @@ def up(
     yes: YesOption = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Look first at what is really there.")] = False,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the institution what its documents say, with progress on the screen.
 
@@ -36,7 +37,7 @@ def up(
     """
     place = open_workspace(workspace)
     flags = [*_flag("--yes", yes), *_flag("--refresh", refresh)]
-    place.pulumi_live("up", *flags, *(more or []), party=_checked(place, party))
+    _live(place, _checked(place, party), "up", [*flags, *(more or [])], as_json)
 
 
 def preview(
@@ -44,13 +45,14 @@ def preview(
     party: PartyOption = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show every changed value.")] = False,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what `up` would change. Changes nothing.
 
     Example: `consortium preview --diff`
     """
     place = open_workspace(workspace)
-    place.pulumi_live("preview", *_flag("--diff", diff), *(more or []), party=_checked(place, party))
+    _live(place, _checked(place, party), "preview", [*_flag("--diff", diff), *(more or [])], as_json)
 
 
 def down(
@@ -58,6 +60,7 @@ def down(
     party: PartyOption = None,
     yes: YesOption = False,
     workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take the institution's nodes, networks and volumes down. Keys, settings and party files stay.
 
@@ -66,7 +69,7 @@ def down(
     Example: `consortium down --yes`
     """
     place = open_workspace(workspace)
-    place.pulumi_live("destroy", *_flag("--yes", yes), *(more or []), party=place.party(party))
+    _live(place, place.party(party), "destroy", [*_flag("--yes", yes), *(more or [])], as_json)
 
 
 def outputs(party: PartyOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -86,14 +89,21 @@ def outputs(party: PartyOption = None, workspace: WorkspaceOption = None, as_jso
     emit(found, as_json, human)
 
 
-def unlock(party: PartyOption = None, workspace: WorkspaceOption = None) -> None:
+def unlock(party: PartyOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Remove the lock a killed update left. Only when no update is running.
 
     Example: `consortium unlock --party alice`
     """
     place = open_workspace(workspace)
-    place.pulumi("cancel", "--yes", party=place.party(party))
-    say("unlocked")
+    name = place.party(party)
+    place.pulumi("cancel", "--yes", party=name)
+    emit({"party": name, "unlocked": True}, as_json, lambda: say("unlocked"))
+
+
+def _live(place: Workspace, party: str, action: str, arguments: list[str], as_json: bool) -> None:
+    """With --json Pulumi's own words go to standard error; standard output says only what was done."""
+    place.pulumi_live(action, *arguments, party=party, on_stderr=as_json)
+    emit({"party": party, "action": action, "done": True}, as_json, lambda: None)
 
 
 def _flag(name: str, wanted: bool) -> list[str]:

@@ -31,11 +31,14 @@ class Institution(pulumi.ComponentResource):
         volume_labels = labels(docker.VolumeLabelArgs, model)
         state = docker.Volume(f"{name}-state", name=f"{prefix}-state", labels=volume_labels, opts=on_engine)
         jobs = docker.Volume(f"{name}-jobs", name=f"{prefix}-jobs", labels=volume_labels, opts=on_engine)
+        access = docker.Volume(f"{name}-access", name=f"{prefix}-access", labels=volume_labels, opts=on_engine)
         node_image = docker.RemoteImage(f"{name}-image", name=image, keep_locally=True, opts=on_engine)
 
         hosts = hosts_of(model)
         nodes = {
-            host.name: Node(host.name, NodeModel(model, host, node_image.image_id, networks, state, jobs), child)
+            host.name: Node(
+                host.name, NodeModel(model, host, node_image.image_id, networks, state, jobs, access), child
+            )
             for host in hosts
         }
         self.converge = Converge(

@@ -10,6 +10,7 @@ import pulumi_docker as docker
 from consortium import ports
 from consortium.components.labels import labels
 from consortium.components.network import Networks
+from consortium.node_paths import ACCESS_DIR
 from consortium.nodefiles import JOBS_DIR, STATE_DIR, Host, data_path
 from consortium.spec import Model
 
@@ -28,6 +29,7 @@ class NodeModel:
     networks: Networks
     state: docker.Volume
     jobs: docker.Volume
+    access: docker.Volume
 
 
 class Node(pulumi.ComponentResource):
@@ -71,15 +73,17 @@ def _networks(node: NodeModel) -> list[docker.ContainerNetworksAdvancedArgs]:
 
 
 def _volumes(node: NodeModel) -> list[docker.ContainerVolumeArgs]:
+    is_head = node.host.role == "head"
+    access = docker.ContainerVolumeArgs(volume_name=node.access.name, container_path=str(ACCESS_DIR), read_only=is_head)
     if node.host.role == "gateway":
-        return []
+        return [access]
     jobs = docker.ContainerVolumeArgs(volume_name=node.jobs.name, container_path=str(JOBS_DIR))
     state = docker.ContainerVolumeArgs(volume_name=node.state.name, container_path=str(STATE_DIR))
     data = [
         docker.ContainerVolumeArgs(host_path=str(path), container_path=str(data_path(name, path)), read_only=True)
         for name, path in node.model.dataset_paths().items()
     ]
-    return [jobs, *([state] if node.host.role == "head" else []), *data]
+    return [jobs, *([state, access] if is_head else []), *data]
 
 
 def _ports(model: Model) -> list[docker.ContainerPortArgs]:

@@ -76,12 +76,18 @@ JOB = {
     "terminal": False,
     "settled": False,
     "bundle_ready": True,
+    "proposal_digest": "d" * 64,
     "approval_wanted": True,
     "parties": {"alice": "proposed", "bob": "approved"},
     "proposal": {"name": "psi", "program_digest": "abc", "datasets": {"alice": ["people"]}},
     "events": [{"at": 0, "kind": "job", "to": "proposed", "reason": "submitted"}],
 }
-PROGRAM = {"program_digest": "abc", "files": {"main.py": "print(1)\u202e\x1b[2K", "job.yaml": "name: psi"}}
+PROGRAM: dict[str, Any] = {
+    "program_digest": "abc",
+    "proposal_digest": "d" * 64,
+    "previous": None,
+    "files": {"main.py": "print(1)\u202e\x1b[2K", "job.yaml": "name: psi"},
+}
 
 
 def names(app: Any) -> Iterator[list[str]]:
@@ -92,12 +98,23 @@ def names(app: Any) -> Iterator[list[str]]:
         yield from ([name, sub] for sub in inner) if inner else [[name]]
 
 
+TEXT_ONLY = {
+    "job logs": "what a program printed is text; nothing is added to it",
+    "demo up": "a show for a person; the workspaces it leaves are asked with the other commands",
+    "demo down": "a show for a person",
+}
+
+
 @pytest.mark.parametrize("name", list(names(cli.build())), ids=" ".join)
-def test_every_command_of_ours_has_help_with_an_example(command: Command, name: list[str]) -> None:
+def test_every_command_has_help_with_an_example_and_json(command: Command, name: list[str]) -> None:
     said = command(*name, "--help")
     assert said.code == 0
-    if name[0] in ("init", "join", "lint", "timeouts", "up", "preview", "down", "outputs", "unlock", "job", "status"):
-        assert f"consortium {' '.join(name)}" in said.out
+    assert f"consortium {' '.join(name)}" in said.out.split("Example:")[1]
+    assert ("--json" in said.out) == (" ".join(name) not in TEXT_ONLY)
+
+
+def test_the_commands_without_json_are_there() -> None:
+    assert set(TEXT_ONLY) <= {" ".join(name) for name in names(cli.build())}
 
 
 def test_exit_codes_stand_in_the_help(command: Command) -> None:
@@ -157,6 +174,14 @@ def test_usage_errors_are_exit_code_2(command: Command, tmp_path: Path) -> None:
     assert command("join", "alice", "-w", tmp_path, "--dataset", "nopath").code == 2
 
 
+@pytest.mark.parametrize("arguments", [["lnt"], ["job", "approve"], ["lint", "--no-such"], ["job", "logs", "j", "x"]])
+def test_wrong_usage_is_json_too(command: Command, arguments: list[str]) -> None:
+    said = command(*arguments, "--json")
+    assert said.code == said.json()["exit_code"] == 2
+    assert said.json()["error"]["what"]
+    assert command("job", "list", "--json", "--help").code == 0
+
+
 def test_timeouts_prints_every_value_with_its_reason(command: Command, tmp_path: Path) -> None:
     builders.write(tmp_path)
     text = command("timeouts", "-w", tmp_path).out
@@ -187,6 +212,7 @@ def test_what_is_no_endpoint(text: str) -> None:
         (["preview", "--diff"], ["preview", "--diff", "--stack", "alice"]),
         (["down", "-y", "-p", "alice"], ["destroy", "--yes", "--stack", "alice"]),
         (["unlock"], ["cancel", "--yes", "--stack", "alice"]),
+        (["up", "--json"], ["up", "--stack", "alice"]),
         (["outputs"], ["stack", "output", "--json", "--stack", "alice"]),
     ],
 )
@@ -199,6 +225,21 @@ def test_pulumi_is_run_for_the_party(
     assert command(*arguments).code == 0
     run = json.loads(record.read_text())[0]
     assert run[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("name", ["up", "preview", "down", "unlock"])
+def test_json_of_pulumi_commands_is_not_mixed_with_pulumis_words(
+    pulumi: Callable[..., Path], tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["consortium", name, "--json", "-w", str(builders.write(tmp_path))])
+    pulumi(out="Updating (alice)")
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capfd.readouterr()
+    assert not end.value.code
+    assert json.loads(said.out)["party"] == "alice"
+    assert name == "unlock" or "Updating" in said.err
 
 
 def test_outputs(command: Command, pulumi: Callable[..., Path], tmp_path: Path) -> None:
@@ -236,12 +277,12 @@ def test_join_says_what_it_made(command: Command, tmp_path: Path, monkeypatch: p
         "a=x.csv",
         "--dataset",
         "b=/data/y.csv",
-        "--approve",
-        "all",
+        "--policy",
+        "approve",
     ]
     said = command(*arguments)
     assert "AA:BB" in said.out
-    assert asked[0] == joining.Wishes(("h", 1), {"a": "parties/x.csv", "b": "/data/y.csv"}, approve="all")
+    assert asked[0] == joining.Wishes(("h", 1), {"a": "parties/x.csv", "b": "/data/y.csv"}, policy="approve")
     assert command("join", "alice", "--renew", "--json").json()["ca_fingerprint"] == "AA:BB"
     assert asked[1].renew
 
@@ -287,7 +328,67 @@ def test_approve_shows_the_program_first_and_asks(command: Command, api: Api, mo
     said = command("job", "approve", "j1", "--yes", "--reason", "fine", "--wait", "1")
     assert said.code == 0
     assert "approved" in said.out
-    assert ("POST", "/jobs/j1/approve", "reason=fine") in api.asked
+    assert "first of this name" in said.out
+    assert ("POST", "/jobs/j1/approve", f"reason=fine&proposal_digest={'d' * 64}") in api.asked
+
+
+PREVIOUS = {
+    "job_id": "j0",
+    "initiator": "bob",
+    "program_digest": "abb",
+    "approved_at": 1.0,
+    "by": "person",
+    "diff": {"main.py": "--- a/main.py\n+++ b/main.py\n@@ -1 +1 @@\n-print(0)\n+print(1)\u202e\x1b[2K\rx\n"},
+    "proposal_diff": '-  "rows": 1\n+  "rows": 2\n',
+}
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+@pytest.mark.parametrize(
+    ("options", "shown", "hidden"),
+    [
+        ([], ["-print(0)", "1 print(1)", "unchanged: job.yaml"], ["name: psi"]),
+        (["--diff-only"], ["-print(0)"], ["1 print(1)", "name: psi"]),
+        (["--full"], ["-print(0)", "1 print(1)", "name: psi"], ["unchanged"]),
+    ],
+    ids=["as it is", "diff only", "full"],
+)
+def test_what_changed_since_the_last_approved_program_is_shown(
+    command: Command, api: Api, verb: str, options: list[str], shown: list[str], hidden: list[str]
+) -> None:
+    api.answers |= {("GET", "/jobs/j1"): (200, JOB)}
+    api.answers["GET", "/jobs/j1/program"] = (200, PROGRAM | {"previous": PREVIOUS})
+    api.answers["POST", f"/jobs/j1/{verb}"] = (200, JOB)
+    said = command("job", verb, "j1", "--yes", *options)
+    assert said.code == 0
+    for words in (
+        "compared with j0 of bob",
+        "by person",
+        '+  "rows": 2',
+        "+print(1)<U+202E><U+001B>[2K<U+000D>x",
+        *shown,
+    ):
+        assert words in said.out
+    for words in ("\x1b[2K", "\r", "\u202e", *hidden):
+        assert words not in said.out
+    api.answers["GET", "/jobs/j1/program"] = (200, PROGRAM | {"previous": PREVIOUS | {"diff": {}, "proposal_diff": ""}})
+    assert "nothing changed" in command("job", verb, "j1", "--yes", *options).out
+
+
+def test_judging_refuses_what_does_not_fit_together(command: Command, api: Api) -> None:
+    api.answers |= {("GET", "/jobs/j1"): (200, JOB), ("GET", "/jobs/j1/program"): (200, PROGRAM)}
+    assert command("job", "approve", "j1", "--yes", "--full", "--diff-only").code == 2
+    assert command("job", "deny", "j1", "--json").code == 2  # nothing would be shown, nothing asked
+    api.answers["GET", "/jobs/j1/program"] = (200, PROGRAM | {"proposal_digest": "e" * 64})
+    assert command("job", "approve", "j1", "--yes").code == 5
+    assert not [asked for asked in api.asked if asked[0] == "POST"]
+
+
+def test_json_of_judging_is_the_job(command: Command, api: Api) -> None:
+    api.answers |= {("GET", "/jobs/j1"): (200, JOB), ("GET", "/jobs/j1/program"): (200, PROGRAM)}
+    for verb in ("approve", "deny", "cancel"):
+        api.answers["POST", f"/jobs/j1/{verb}"] = (200, JOB)
+        assert command("job", verb, "j1", *(["--yes"] if verb != "cancel" else []), "--json").json() == JOB
 
 
 def test_approve_waits_for_the_folder_to_arrive(command: Command, api: Api) -> None:
@@ -295,11 +396,19 @@ def test_approve_waits_for_the_folder_to_arrive(command: Command, api: Api) -> N
     assert command("job", "approve", "j1", "--yes", "--wait", "0.05").code == 6
 
 
-def test_deny_and_cancel(command: Command, api: Api) -> None:
-    for verb in ("deny", "cancel"):
-        api.answers["POST", f"/jobs/j1/{verb}"] = (200, JOB)
-        assert command("job", verb, "j1", "--reason", "no").code == 0
-        assert api.asked[-1] == ("POST", f"/jobs/j1/{verb}", "reason=no")
+def test_a_job_may_be_denied_before_its_folder_is_here(command: Command, api: Api) -> None:
+    api.answers["GET", "/jobs/j1"] = (200, {**JOB, "bundle_ready": False})
+    api.answers["POST", "/jobs/j1/deny"] = (200, JOB)
+    said = command("job", "deny", "j1", "--yes", "--reason", "no")
+    assert said.code == 0
+    assert "not here yet" in said.out
+    assert api.asked[-1] == ("POST", "/jobs/j1/deny", f"reason=no&proposal_digest={'d' * 64}")
+
+
+def test_cancel(command: Command, api: Api) -> None:
+    api.answers["POST", "/jobs/j1/cancel"] = (200, JOB)
+    assert command("job", "cancel", "j1", "--reason", "no").code == 0
+    assert api.asked[-1] == ("POST", "/jobs/j1/cancel", "reason=no")
     api.answers["POST", "/jobs/j1/cancel"] = (409, {"detail": "job j1 has ended already"})
     said = command("job", "cancel", "j1")
     assert said.code == 5
@@ -323,7 +432,7 @@ def test_status_and_list_show_strangers_text_as_text(command: Command, api: Api)
 def test_the_institution_at_a_glance(command: Command, api: Api) -> None:
     peers = {
         "bob": {"up": True, "heard_s": 200.0, "offset_ms": 1.5, "round_trip_ms": 2.0, "error": None},
-        "carol": {"up": False},
+        "carol": {"up": False, "audit": {"fault": "carol shows an audit log of 3 records; it had 9 before"}},
     }
     api.answers["GET", "/status"] = (
         200,
@@ -339,6 +448,9 @@ def test_the_institution_at_a_glance(command: Command, api: Api) -> None:
 def test_wait_tells_success_failure_and_time_apart(command: Command, api: Api) -> None:
     ended = {**JOB, "terminal": True, "settled": True}
     api.answers["GET", "/jobs/j1"] = (200, {**ended, "phase": "succeeded", "reason": ""})
+    said = command("job", "wait", "j1", "--json")
+    assert (said.code, said.json()["phase"]) == (0, "succeeded")
+    assert "succeeded  attempt 1" in said.err
     assert command("job", "wait", "j1").code == 0
     api.answers["GET", "/jobs/j1"] = (200, {**ended, "phase": "failed", "settled": False})
     said = command("job", "wait", "j1", "--json")

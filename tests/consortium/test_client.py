@@ -125,3 +125,28 @@ def test_wrong_settings_and_a_lost_token_are_named(tmp_path: Path) -> None:
         operator_token(place, "alice")
     place.token_file("alice").write_text("hunter2\n")
     assert operator_token(place, "alice") == "hunter2"
+
+
+@pytest.mark.parametrize(
+    "lost", [httpx.ReadError("reset"), httpx.RemoteProtocolError("cut"), httpx.ReadTimeout("slow")]
+)
+def test_a_post_is_sent_once_more_with_its_key_when_the_answer_is_lost(lost: Exception) -> None:
+    keys: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["idempotency-key"])
+        if len(keys) == 1:
+            raise lost
+        return httpx.Response(200, json={"n": len(keys)})
+
+    own = Coordinator("http://node:1", "t", transport=httpx.MockTransport(handle))
+    assert own.post("/jobs/j/cancel", data={"reason": ""}) == {"n": 2}
+    assert own.post("/jobs/j/cancel") == {"n": 3}
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_post_is_not_sent_a_third_time_nor_after_an_answer() -> None:
+    with pytest.raises(Unreachable):
+        speaking(httpx.ReadError("a"), httpx.ReadError("b")).post("/x")
+    with pytest.raises(Refused):
+        speaking(httpx.Response(409, json={"detail": "no"})).post("/x")

@@ -49,6 +49,13 @@ def test_settings_may_come_from_pulumi_in_place_of_the_file(tmp_path: Path) -> N
 C, P, S = builders.consortium, builders.party, builders.stack
 
 
+DENY = {"name": "r", "verdict": "deny"}
+
+
+def with_policy(**rule: Any) -> dict[str, Any]:
+    return with_settings(policy={"rules": [{"name": "r", **rule}]})
+
+
 def with_settings(**overrides: Any) -> dict[str, Any]:
     return S(settings=builders.settings(**overrides))
 
@@ -93,8 +100,16 @@ WRONG = {
     "ssh": ({"stack": with_settings(placement="ssh")}, ["placement", "not available yet"]),
     "one port for two": ({"stack": with_settings(operator={"bind": "172.17.0.1", "port": 18443})}, ["172.17.0.1:18443"]),
     "bind no address": ({"stack": with_settings(operator={"bind": "eth0", "port": 1})}, ["operator.bind", "eth0"]),
-    "list of nothing": ({"stack": with_settings(policy={"approve": "list"})}, ["name at least one"]),
-    "list without list": ({"stack": with_settings(policy={"approve": "all", "initiators": ["bob"]})}, ["go with list only"]),
+    "yes to unnamed data": ({"stack": with_policy(verdict="approve")}, ["policy.rules[0]", "must say which datasets"]),
+    "no to no data": ({"stack": with_policy(verdict="deny", datasets=[])}, ["fits no job"]),
+    "rule on unknown data": ({"stack": with_policy(verdict="deny", datasets=["a"])}, ["rule 'r' names", "a"]),
+    "rule on a stranger": ({"stack": with_policy(verdict="deny", initiators=["bbo"])}, ["did you mean bob?"]),
+    "rules of one name": ({"stack": with_settings(policy={"rules": [DENY, DENY]})}, ["rules with one name: r"]),
+    "clock that is a number": ({"stack": with_policy(**DENY, window={"from": 1080})}, ["policy.rules[0].window.from", "1080"]),
+    "window of no time": ({"stack": with_policy(**DENY, window={"from": "24:00"})}, ["is no time"]),
+    "unknown zone": ({"stack": with_policy(**DENY, window={"timezone": "Mars"})}, ["must be a time zone", "Mars"]),
+    "misspelt in a window": ({"stack": with_policy(**DENY, window={"form": "08:00"})}, ["did you mean from?"]),
+    "the former policy": ({"stack": with_settings(policy={"approve": "all"})}, ["settings.policy", "default, rules"]),
     "stack of another": ({"stack": S(party="bob")}, ["another party", "bob"]),
     "secret in clear": ({"stack": S(gatewayKey="hunter2")}, ["consortium:gatewayKey", "clear text"]),
     "unknown stack key": ({"stack": S(setings={})}, ["consortium:setings", "did you mean consortium:settings?"]),

@@ -91,11 +91,15 @@ def test_join_makes_everything_once_and_nothing_leaks(place: Workspace, monkeypa
     assert join(place, "alice", Wishes()).changed == ()
     assert snapshot(place) == before
 
-    changed = join(place, "alice", Wishes(endpoint=("203.0.113.9", 9443), approve="all")).changed
+    changed = join(place, "alice", Wishes(endpoint=("203.0.113.9", 9443), policy="approve")).changed
     assert set(changed) == {"stack settings", "party file"}
     assert secrets(place) == held
     model = load_model(place.root, "alice")
-    assert (model.own.gateway.port, model.settings.gateway.port, model.settings.policy.approve) == (9443, 9443, "all")
+    assert (model.own.gateway.port, model.settings.gateway.port, model.settings.policy.default) == (
+        9443,
+        9443,
+        "approve",
+    )
 
     assert "gatewayCertificate" in join(place, "alice", Wishes(renew=True)).changed
     renewed = secrets(place)

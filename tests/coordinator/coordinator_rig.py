@@ -298,7 +298,7 @@ class Rig:
                 "rayfed_barrier_s": 60,
             },
             "limits": {"proposal_s": 600},
-            "policy": {"approve": "all"},
+            "policy": {"default": "approve"},
         }
 
     def way(self, party: str, service: str, slot: str) -> str:

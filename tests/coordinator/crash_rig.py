@@ -16,6 +16,8 @@ from coordinator_rig import Rig, job_folder
 
 from coordinator import failpoints
 from coordinator.app import Coordinator
+from coordinator.audit_verify import verify
+from coordinator.launcher import submission_id
 
 RESTART_S = 0.2
 
@@ -121,3 +123,18 @@ async def abandon(coordinator: Coordinator) -> None:
     coordinator.context.store._group.drop()  # what no COMMIT was begun for
     coordinator.context.store.close()
     await coordinator.context.peers.close()
+
+
+async def everything_is_let_go(r: CrashRig, job_id: str) -> None:
+    """No driver, slot or port is held, nothing was launched twice, nobody lied, every audit log verifies."""
+    for party in r.parties:
+        ray, context = r.rays[party], r.running[party].context
+        assert ray.submits == len(ray.jobs)  # no attempt was launched twice
+        assert set(ray.jobs) <= {submission_id(job, n) for job in context.store.job_ids() for n in (1, 2, 3)}
+        assert ray.alive() == []
+        assert context.store.used_slots() == {}
+        assert context.ways._held == {}
+        assert verify(context.store.records(), party, context.verifier).fault is None
+        job = context.store.load(job_id)
+        assert job is not None
+        assert job.conflicts == ()

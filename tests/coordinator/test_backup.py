@@ -15,12 +15,12 @@ from coordinator_rig import job_folder
 from test_interfaces import FOLDER, Lone, play
 
 from coordinator.__main__ import main
-from coordinator.audit import verify
-from coordinator.backup import backup, restore
+from coordinator.audit_verify import verify
+from coordinator.backup import backup, check_file, restore
 from coordinator.config import load_config
 from coordinator.context import load_signer, open_context
 from coordinator.group_commit import StoreError
-from coordinator.offline import check_file, read_records
+from coordinator.offline import read_records
 from coordinator.submit import submit
 
 
@@ -67,7 +67,7 @@ def test_there_and_back(stopped: None, tmp_path: Path, capsys: pytest.CaptureFix
     last = [json.loads(r.content) for r in context.store.records()][-1]
     assert last["kind"] == "restored"
     assert last["reason"].endswith(f"after record {label['audit_seq']}")
-    assert verify(context.store.records(), "bob", context.verifier).fault == ""
+    assert verify(context.store.records(), "bob", context.verifier).fault is None
     context.store.close()
 
 

@@ -15,12 +15,10 @@ from typing import Any
 
 import pytest
 from coordinator_rig import Rig
-from crash_rig import CrashRig
+from crash_rig import CrashRig, everything_is_let_go
 
 from coordinator.__main__ import main
-from coordinator.audit import verify
 from coordinator.failpoints import FAILPOINTS, Effect, Step
-from coordinator.launcher import submission_id
 from coordinator.model import Draft
 from coordinator.signing import Signer
 from coordinator.statements import Kind, OutcomeBody
@@ -222,20 +220,6 @@ def test_crash_and_restart(tmp_path: Path, story: Story, victim: str, name: str)
             await everything_is_let_go(r, job_id)
 
     asyncio.run(run())
-
-
-async def everything_is_let_go(r: CrashRig, job_id: str) -> None:
-    for party in r.parties:
-        ray, context = r.rays[party], r.running[party].context
-        assert ray.submits == len(ray.jobs)  # no attempt was launched twice
-        assert set(ray.jobs) <= {submission_id(job, n) for job in context.store.job_ids() for n in (1, 2, 3)}
-        assert ray.alive() == []
-        assert context.store.used_slots() == {}
-        assert context.ways._held == {}
-        assert verify(context.store.records(), party, context.verifier).fault == ""
-        job = context.store.load(job_id)
-        assert job is not None
-        assert job.conflicts == ()
 
 
 @pytest.mark.parametrize("name", DIVERGE)

@@ -113,7 +113,7 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = [{here!r}]
 from test_interfaces import FOLDER, Lone, play
-from coordinator.audit import verify
+from coordinator.audit_verify import verify
 from coordinator.context import open_context
 
 async def body(lone):
@@ -141,12 +141,12 @@ async def body(lone):
         "x-consortium-gateway-token": context.gateway_token}})
     assert beat.status_code == 200  # what writes nothing goes on
     assert len(store.job_ids()) == taken + 1
-    assert verify(store.records(), "bob", context.verifier).fault == ""
+    assert verify(store.records(), "bob", context.verifier).fault is None
     ballast.unlink()
     answer = await submit()
     assert answer.status_code == 201, answer.text
     assert (await lone.api("POST", f"jobs/{{first}}/cancel")).status_code == 200
-    assert verify(store.records(), "bob", context.verifier).fault == ""
+    assert verify(store.records(), "bob", context.verifier).fault is None
     print("lost batches", store.failures, "jobs taken on the full disk", taken)
 
 os.environ.pop("COVERAGE_PROCESS_START", None)
@@ -182,7 +182,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from coordinator.audit import verify
+from coordinator.audit_verify import verify
 from coordinator.group_commit import StoreError
 from coordinator.signing import Signer, Verifier
 from coordinator.store import Store
@@ -203,7 +203,7 @@ store.note(1.0, "test", "y" * 50_000)
 store.close()
 store = Store(Path(sys.argv[1]) / "coordinator.db", signer, "bob")
 verdict = verify(store.records(), "bob", Verifier("demo", {"bob": signer.public}))
-assert (verdict.records, verdict.fault) == (2, ""), verdict
+assert (verdict.records, verdict.fault) == (2, None), verdict
 """
 
 

@@ -127,6 +127,12 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         (P.FAILED, Kind.DECISION, "bob refused"),
     ),
     (
+        "a refusal that follows from a cancel on its way",
+        job("alice", P.PROMISED, refusal("bob", "cancelled"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
+        {},
+        (P.CANCELLED, Kind.DECISION, "bob refused"),
+    ),
+    (
         "a full party is asked again",
         job("alice", P.PROMISED, refusal("bob", "busy"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
         {},

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from coordinator.audit import verify
+from coordinator.audit_verify import verify
 from coordinator.failpoints import Step
 from coordinator.group_commit import DiskFullError, StoreError
 from coordinator.limits import Durable

@@ -17,6 +17,8 @@ from coordinator_rig import GATEWAY_TOKEN, OPERATOR_TOKEN, Rig, job_folder
 from coordinator.app import Coordinator
 from coordinator.bundle import digest, pack, unpack
 from coordinator.context import open_context
+from coordinator.launcher import LauncherError
+from coordinator.logs import Log
 from coordinator.model import Checks, Draft, Phase
 from coordinator.signing import Signer
 from coordinator.statements import (
@@ -148,7 +150,7 @@ def test_statements_and_refusals(tmp_path: Path) -> None:
         assert (await b.send(cancel, sender="carol")).status_code == 200
         await asyncio.sleep(0.2)
 
-    play(tmp_path, body, policy=lambda p: {"approve": "person"})
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
 def test_a_party_that_signs_two_outcomes_is_shown_with_both(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_a_party_that_signs_two_outcomes_is_shown_with_both(tmp_path: Path) -> N
         b.context.store.close()
         await b.coordinator.worker.close()
 
-    play(tmp_path, body, policy=lambda p: {"approve": "person"})
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
 BAD_PROPOSALS: list[tuple[str, dict[str, Any], str]] = [
@@ -200,6 +202,7 @@ MALFORMED: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("unknown field", lambda d: d["statements"][0].update(extra=1)),
     ("unknown field in the body", lambda d: d["statements"][0]["body"].update(extra=1)),
     ("unknown kind", lambda d: d["statements"][0].update(kind="order")),
+    ("kind that is a list", lambda d: d["statements"][0].update(kind=["proposal"])),
     ("body of another kind", lambda d: d["statements"][0].update(body={"reason": "x"})),
     ("attempt of a proposal", lambda d: d["statements"][0].update(attempt=1)),
     ("job id with a path", lambda d: d["statements"][0].update(job_id="../../etc")),
@@ -261,7 +264,7 @@ def test_job_folders_must_be_the_proposed_ones(tmp_path: Path) -> None:
         assert await bring(FOLDER) == 200
         assert await bring(FOLDER) == 200
 
-    play(tmp_path, body, policy=lambda p: {"approve": "person"})
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
 def test_what_became_of_an_attempt(tmp_path: Path) -> None:
@@ -281,7 +284,7 @@ def test_what_became_of_an_attempt(tmp_path: Path) -> None:
         assert [s["kind"] for s in (await ask(2)).json()["statements"]] == ["decision"]
         assert (await ask(0)).status_code == 422
 
-    play(tmp_path, body, policy=lambda p: {"approve": "person"})
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
 def test_nobody_comes_in_without_the_token(tmp_path: Path) -> None:
@@ -355,7 +358,7 @@ def test_outputs_stay_inside_their_folder(tmp_path: Path) -> None:
         assert (await b.api("GET", f"jobs/{job_id}/result")).status_code == 500
         assert (await b.api("GET", f"jobs/{job_id}/logs")).status_code == 502  # no Ray here
         lines = (await b.api("GET", "audit")).text.splitlines()
-        assert json.loads(lines[0])["seq"] == 1
+        assert [json.loads(lines[0])["party"], json.loads(lines[1])["seq"]] == ["bob", 1]
         b.context.store.close()
 
     play(tmp_path, body)
@@ -395,34 +398,30 @@ def test_status_page(tmp_path: Path) -> None:
         assert (await page.post("/logout", data={"csrf": csrf})).status_code == 303
         assert "Operator" in (await page.get("/")).text
 
-    play(tmp_path, body, policy=lambda p: {"approve": "person"})
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
-POLICIES: list[tuple[str, dict[str, Any], bool]] = [
-    ("all", {"approve": "all"}, True),
-    ("person", {"approve": "person"}, False),
-    ("this program", {"approve": "list", "programs": [digest(FILES)]}, True),
-    ("another program", {"approve": "list", "programs": ["0" * 64]}, False),
-    ("this initiator", {"approve": "list", "initiators": ["alice"]}, True),
-    ("another initiator", {"approve": "list", "initiators": ["carol"]}, False),
-    ("these data", {"approve": "list", "datasets": ["table"]}, True),
-    ("other data", {"approve": "list", "datasets": []}, False),
-]
-
-
-@pytest.mark.parametrize(("policy", "yes"), [p[1:] for p in POLICIES], ids=[p[0] for p in POLICIES])
-def test_policy(tmp_path: Path, policy: dict[str, Any], yes: bool) -> None:
+def test_a_followed_log_that_breaks_off_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(b: Lone) -> None:
-        await b.send(b.proposal(datasets={"bob": ["table"]}))
-        await b.peer.post(f"/peer/v1/bundle/{JOB_ID}", content=FOLDER, headers=HEADERS)
-        await asyncio.sleep(0.1)
-        job = b.context.store.load(JOB_ID)
-        assert job is not None
-        assert job.phase is Phase.PROPOSED
-        assert ("bob" in job.approvals()) == yes
-        assert (await b.api("GET", f"jobs/{JOB_ID}")).json()["approval_wanted"] != yes
+        texts = iter(["one\n", "one\n", "one\ntwo\n"])
 
-    play(tmp_path, body, policy=lambda p: policy)
+        async def logs(_: str) -> Log:
+            try:
+                text = next(texts)
+                return Log(text, len(text))
+            except StopIteration:
+                raise LauncherError("Ray is gone") from None
+
+        monkeypatch.setattr(b.context.launcher, "logs", logs)
+        await b.send(b.proposal())
+        answer = await b.api("GET", f"jobs/{JOB_ID}/logs?follow=true")
+        assert answer.status_code == 200
+        assert answer.text.startswith("one\ntwo\n\n(this is not the end: ")
+        assert "Ray is gone" in answer.text
+        assert (await b.api("GET", f"jobs/{JOB_ID}/logs?follow=true")).status_code == 502  # from the beginning
+        assert (await b.api("GET", f"audit?start={2**63}")).status_code == 422
+
+    play(tmp_path, body, policy=lambda p: {"default": "person"})
 
 
 def test_in_doubt_it_asks_the_others_and_believes_only_signatures(

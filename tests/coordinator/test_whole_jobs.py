@@ -138,7 +138,7 @@ def test_a_person_approves_or_denies(tmp_path: Path) -> None:
         assert await r.end(job_id) == "succeeded"
         assert (await r.call("bob", "POST", f"jobs/{other}/approve")).status_code == 409
 
-    play(body, tmp_path, policy=lambda p: {"approve": "person"})
+    play(body, tmp_path, policy=lambda p: {"default": "person"})
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [

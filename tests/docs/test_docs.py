@@ -112,10 +112,10 @@ def models(kind: Any) -> Iterator[type[BaseModel]]:
 def fields() -> list[tuple[str, str]]:
     """(model, field) of everything an operator can write into a document."""
     found = {
-        (model.__name__, name)
+        (model.__name__, field.alias or name)
         for document in (Consortium, Party, StackSettings)
         for model in models(document)
-        for name in model.model_fields
+        for name, field in model.model_fields.items()
     }
     return sorted(found)
 

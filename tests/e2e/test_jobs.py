@@ -32,7 +32,7 @@ def psi(institutions: Demo, alice: Nodes, bob: Nodes) -> dict[str, Any]:
 
 
 def access_log(nodes: Nodes) -> list[dict[str, Any]]:
-    text = nodes.read("gateway", "/var/log/consortium/gateway/access.log")
+    text = nodes.read("gateway", "/var/log/consortium/access/access.log")
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -31,7 +31,7 @@ from consortium.spec import Model
 from tests import builders
 
 FOLDER = "/etc/consortium/gateway"
-LOG = "/var/log/consortium/gateway/access.log"
+LOG = "/var/log/consortium/access/access.log"
 
 
 class Echo(socketserver.BaseRequestHandler):

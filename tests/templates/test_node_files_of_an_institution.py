@@ -96,7 +96,7 @@ def test_envoy_accepts_every_listener_and_cluster(size: int, tmp_path: Path) -> 
             del resource["@type"]
     bootstrap = {k: v for k, v in documents["bootstrap.yaml"].items() if k != "dynamic_resources"}
     text = yaml.safe_dump({**bootstrap, "static_resources": resources})
-    text = text.replace(FOLDER.rstrip("/"), str(tmp_path)).replace("/var/log/consortium/gateway", str(tmp_path))
+    text = text.replace(FOLDER.rstrip("/"), str(tmp_path)).replace("/var/log/consortium/access", str(tmp_path))
     for name, document in documents.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(yaml.safe_dump(document))
