@@ -127,6 +127,7 @@ class PeerAudit(AuditHead):
     """What a peer showed of its audit log, and confirmed of ours."""
 
     confirmed: int = Field(description="our records that the peer has counter-signed")
+    confirmed_at: float | None = Field(description="when it did, by its clock; null: never")
     fault: str = Field(description="how the peer's log contradicts what it showed before; empty: it does not")
 
 
