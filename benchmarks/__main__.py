@@ -1,4 +1,4 @@
-"""Run every benchmark on institutions of its own: `python -m benchmarks [NAME …]`. Nothing here is a timed test."""
+"""Run benchmarks: `python -m benchmarks [GROUP or NAME …]`. Nothing here is a timed test."""
 
 from __future__ import annotations
 
@@ -8,45 +8,68 @@ import platform
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import noop, psi, up
 from benchmarks.result import Result
-from consortium.demo import Demo, DemoParty
 
 RESULTS = Path(__file__).parent / "results"
 PORTS = (("alice", 38443, 38080), ("bob", 48443, 48080))
 
-BENCHMARKS: dict[str, Callable[[Demo], list[Result]]] = {"up": up.measure, "noop": noop.measure, "psi": psi.measure}
-"""In this order: `up` makes the institutions that the others use."""
+GROUPS: dict[str, dict[str, str]] = {
+    "coordinator": {
+        "skew": "benchmarks.coordinator:skew",
+        "latency": "benchmarks.coordinator:latency",
+        "queue": "benchmarks.coordinator:queue",
+    },
+    "audit": {"append": "benchmarks.audit:append_rate", "verify": "benchmarks.audit_verify:verify_rate"},
+    "containers": {"up": "benchmarks.up:measure", "noop": "benchmarks.noop:measure", "psi": "benchmarks.psi:measure"},
+}
+"""Group → name → function that returns results; it is given a demo in `containers` (`up` starts it), else a folder."""
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(BENCHMARKS)
-    if unknown := set(wanted) - set(BENCHMARKS):
-        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
-    with tempfile.TemporaryDirectory(prefix="consortium-bench-") as folder:
-        demo = Demo(
-            Path(folder), name=f"bench-{secrets.token_hex(2)}", parties=tuple(DemoParty(*party) for party in PORTS)
-        )
-        try:
-            demo.prepare()
-            results = [r for name, measure in BENCHMARKS.items() if name in wanted for r in run(name, measure, demo)]
-        finally:
-            demo.down()
-            Path(folder).mkdir(exist_ok=True)
+    chosen = choose(sys.argv[1:])
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="consortium-bench-") as name:
+        folder = Path(name)
+        for group, names in chosen.items():
+            if group == "containers":
+                results += on_containers(names, folder / "institutions")
+            else:
+                results += [r for name in names for r in run(group, name, folder)]
     keep(results)
     show(results)
 
 
-def run(name: str, measure: Callable[[Demo], list[Result]], demo: Demo) -> list[Result]:
+def choose(words: list[str]) -> dict[str, list[str]]:
+    """Group → names in the table's order; everything if nothing is named."""
+    known = {*GROUPS, *(name for names in GROUPS.values() for name in names)}
+    if unknown := sorted(set(words) - known):
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    wanted = {g: [n for n in names if not words or g in words or n in words] for g, names in GROUPS.items()}
+    return {group: names for group, names in wanted.items() if names}
+
+
+def on_containers(names: list[str], folder: Path) -> list[Result]:
+    from consortium.demo import Demo, DemoParty
+
+    demo = Demo(folder, name=f"bench-{secrets.token_hex(2)}", parties=tuple(DemoParty(*party) for party in PORTS))
+    try:
+        demo.prepare()
+        return [r for name in names for r in run("containers", name, demo)]
+    finally:
+        demo.down()
+
+
+def run(group: str, name: str, given: object) -> list[Result]:
     print(f"\n--- {name}", flush=True)
-    return measure(demo)
+    results: list[Result] = resolve_name(GROUPS[group][name])(given)
+    return results
 
 
 def keep(results: list[Result]) -> None:

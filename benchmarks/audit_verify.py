@@ -37,9 +37,9 @@ def verify_rate(folder: Path) -> list[Result]:
 
     chain = rates(long, RECORDS, every_signature=False)
     every = rates(short, FEW, every_signature=True)
-    how = f"export of {RECORDS:,} records on disk; chain whole, every 4096th signature and the last; goal ≥ {WANTED:,}"
+    how = f"export of {RECORDS:,} records on disk; chain whole, every 4096th signature and the last"
     return [
-        Result("audit verify", median_s(chain), "records/s", None, how, chain),
+        Result("audit verify", median_s(chain), "records/s", WANTED, how, chain, at_least=True),
         Result("audit verify --every-signature", median_s(every), "records/s", None, f"{FEW:,} records", every),
     ]
 

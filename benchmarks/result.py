@@ -11,7 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """`value` in `unit`; the goal is an upper bound; `samples` are all single measurements, in `unit`."""
+    """`value` in `unit`; `samples` are all single measurements, in `unit`.
+
+    The goal is an upper bound, or a lower one if `at_least`.
+    """
 
     name: str
     value: float
@@ -19,17 +22,25 @@ class Result:
     goal: float | None
     how: str
     samples: list[float] = field(default_factory=list)
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """None without a goal."""
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     @property
     def goal_text(self) -> str:
-        return "none" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
+        return "none" if self.goal is None else f"{'≥' if self.at_least else '≤'} {self.goal:g} {self.unit}"
 
     @property
     def verdict(self) -> str:
-        return "" if self.goal is None else "yes" if self.value <= self.goal else "NO"
+        return {None: "", True: "yes", False: "NO"}[self.met]
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "met": None if self.goal is None else self.value <= self.goal}
+        return {**asdict(self), "met": self.met}
 
 
 def median_s(samples: list[float]) -> float:

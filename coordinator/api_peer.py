@@ -85,7 +85,9 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         party = heard(request)
         state = context.peers.state[party]
         now = time.monotonic()
-        state.alive = {(a.job_id, a.attempt): now for a in beat.alive}
+        # what is no longer named was alive until just now: its outcome may be on its way behind this heartbeat
+        shown = ((a.job_id, a.attempt) for a in beat.alive)
+        state.alive.update((attempt, now) for attempt in shown if attempt in context.watched_since)
         said = context.heads.receive(party, beat.audit_head) if beat.audit_head else None
         return HeartbeatAnswer(received_at=received, sent_at=time.time(), audit_head=said)
 

@@ -143,7 +143,7 @@ def status(context: Context) -> dict[str, Any]:
         "consortium_digest": context.config.consortium_digest,
         "versions": context.config.versions,
         "peers": peers(context),
-        "slots": {"all": context.config.slots, "used": context.store.used_slots()},
+        "slots": {"all": context.config.slots, "used": {str(k): j for k, j in context.store.used_slots().items()}},
         "jobs": context.store.phase_counts(),
         "audit": {"seq": head[0] if head else 0, "hash": head[1] if head else ""},
         "certificate_days": certificate_days(context),

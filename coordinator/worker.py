@@ -128,10 +128,11 @@ class Worker:
 
     async def _observe(self, job: Job) -> Observed:
         c = self._c
-        now, mono = time.time(), time.monotonic()
+        now = time.time()
         looked_at = Driver("absent")
         if job.phase in _WATCHED or not job.driver_gone:
             looked_at = await self._driver(job)
+        mono = time.monotonic()  # after the look: a slow Ray is no sign of a silent peer
         receipts = c.store.receipts(job.job_id)
         judged = policy.judge(c.config, job, now)
         if judged.look_again_at:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import time
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import uvicorn
@@ -86,14 +87,16 @@ def job_folder(parties: list[str], main: str = MAIN, **fields: Any) -> bytes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    found = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return found
+    """Ports nobody listens on now, below those from which the kernel takes one for each outgoing connection."""
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(10_000, end), end - 10_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"{len(found)} free ports below {end}, {count} are needed")
 
 
 class FakeRay:
@@ -222,7 +225,8 @@ class Rig:
         }
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
         self._keys = {p: Ed25519PrivateKey.generate() for p in parties}
-        self.http = httpx.AsyncClient(timeout=20, trust_env=False)
+        # uvicorn closes what was idle for 5 s; a request sent in that moment would fail
+        self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
         for p in parties:
             self._write(p)
 
@@ -340,9 +344,13 @@ class Rig:
             content = json.dumps(times | {k: times[k] + ahead for k in ("received_at", "sent_at")}).encode()
         return Response(content, answer.status_code, media_type=answer.headers.get("content-type"))
 
-    async def __aenter__(self) -> Rig:
+    async def open_gateway(self) -> None:
+        """Listen as the gateway of every party."""
         route = Route("/{sender}/{receiver}/{path:path}", self._forward, methods=["GET", "POST"])
         await self._serve(Starlette(routes=[route]), self.gateway_port)
+
+    async def __aenter__(self) -> Self:
+        await self.open_gateway()
         for p in self.parties:
             await self._serve(self.rays[p].app(), self.ray_ports[p])
         return self

@@ -17,6 +17,7 @@ from coordinator.bounded import BoundedNotes
 from coordinator.config import load_config, settings_digest
 from coordinator.context import Context, open_context
 from coordinator.offline import told
+from coordinator.policy import policy_digest
 
 
 def events(context: Context) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def test_a_start_records_settings_and_policy_and_a_job_folder_its_arrival(tmp_pa
             found = events(r.running["bob"].context)
             started = next(e for e in found if e["kind"] == "started")
             assert started["settings"] == settings_digest(load_config(r.config_path("bob")))
-            assert started["policy"]["approve"] == "all"
+            assert started["policy"] == policy_digest(r.running["bob"].context.config.policy)
             assert sum(e["kind"] == "bundle" for e in found) == 1
 
     asyncio.run(run())
@@ -67,7 +68,7 @@ def test_settings_have_one_digest(tmp_path: Path) -> None:
     rig = Rig(tmp_path, ["alice", "bob"])
     one = settings_digest(load_config(rig.config_path("alice")))
     assert one == settings_digest(load_config(rig.config_path("alice")))
-    other = Rig(tmp_path, ["alice", "bob"], policy={"approve": "person"})
+    other = Rig(tmp_path, ["alice", "bob"], policy={"default": "person"})
     assert one != settings_digest(load_config(other.config_path("alice")))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinator_rig import FakeRay, Rig, job_folder, rig
+from coordinator_rig import GATEWAY_TOKEN, FakeRay, Rig, job_folder, rig
 
 from coordinator.launcher import submission_id
 
@@ -306,3 +306,32 @@ def test_logs_can_be_followed_to_the_end(tmp_path: Path) -> None:
         assert (await r.job("bob", job_id))["terminal"]
 
     play(body, tmp_path)
+
+
+def test_an_attempt_that_a_peer_no_longer_names_is_silent_from_then_on_only(tmp_path: Path) -> None:
+    """The peer's driver has ended and its heartbeat overtakes its outcome: that is no silence since the start."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as r:
+            job_id = await r.submit("alice", parameters={"seconds": 4})
+            await r.until(job_id, "running")
+            await asyncio.sleep(2.5)  # longer than peer_lost_after_s
+            url = f"http://127.0.0.1:{r.ports['bob'][1]}/peer/v1/heartbeat"
+            headers = {"x-consortium-party": "alice", "x-consortium-gateway-token": GATEWAY_TOKEN}
+            for _ in range(30):
+                assert (await r.http.post(url, json={"alive": []}, headers=headers)).status_code == 200
+                await asyncio.sleep(0.02)
+            assert await r.end(job_id) == "succeeded"
+
+    asyncio.run(run())
+
+
+def test_the_status_names_the_job_that_holds_a_slot(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with rig(tmp_path) as r:
+            job_id = await r.submit("alice", parameters={"seconds": 1})
+            await r.until(job_id, "running")
+            assert (await r.call("alice", "GET", "status")).json()["slots"] == {"all": 1, "used": {"0": job_id}}
+            assert await r.end(job_id) == "succeeded"
+
+    asyncio.run(run())
