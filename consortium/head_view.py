@@ -90,7 +90,7 @@ def coordinator_config(model: Model, datasets: Mapping[str, str]) -> dict[str, A
             "cross_silo_comm_options": model.timeouts.cross_silo_comm_options(),
             "spu_link_desc": model.timeouts.spu_link_desc(),
         },
-        "limits": model.consortium.limits.model_dump(mode="json"),
+        "limits": model.consortium.limits.model_dump(mode="json") | model.settings.limits.model_dump(mode="json"),
         "policy": model.settings.policy.model_dump(mode="json"),
         "access_log": str(ACCESS_LOG),
         "certificate_file": str(GATEWAY_CERTIFICATE),

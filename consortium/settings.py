@@ -149,6 +149,24 @@ class PackageMirror(_Settings):
     pip: Url | None = None
 
 
+class LocalLimits(_Settings):
+    """What this party's coordinator puts up with; handed to it as it is."""
+
+    open_jobs: int = Field(5000, ge=1, le=1_000_000)
+    """Jobs not yet ended that are kept at a time."""
+    open_jobs_per_peer: int = Field(1000, ge=1, le=1_000_000)
+    """Of these, proposed by any one party."""
+    peer_requests_per_s: float = Field(300, gt=0, le=1_000_000)
+    peer_burst: int = Field(3000, ge=1, le=1_000_000)
+    """Requests of one peer at once, after a pause."""
+    log_bytes: int = Field(1_000_000, ge=1000, le=100_000_000)
+    """Characters of a program's output that are shown: its end."""
+    keep_jobs_days: float = Field(90, gt=0, le=36500)
+    """Folders of a job (program, output, result) are removed so long after its end."""
+    min_free_bytes: int = Field(200_000_000, ge=0)
+    """No new jobs with less room than this on the head."""
+
+
 class StackSettings(_Settings):
     """What one institution decides alone."""
 
@@ -164,6 +182,7 @@ class StackSettings(_Settings):
     operator: Listen = Listen(bind="127.0.0.1", port=18080)
     resources: NodeResources = NodeResources()
     policy: Policy = Policy()
+    limits: LocalLimits = LocalLimits()
     ca_bundle: PathText | None = None
     package_mirror: PackageMirror = PackageMirror()
 

@@ -1,4 +1,4 @@
-"""Command line: `python -m coordinator serve|audit|backup|openapi`."""
+"""Command line: `python -m coordinator serve|audit|backup|restore|openapi`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from coordinator.app import Coordinator
 from coordinator.audit_command import add_audit, run_audit
+from coordinator.backup import backup, restore
 from coordinator.config import ConfigError, load_config
-from coordinator.context import open_context
+from coordinator.context import load_signer, open_context
+from coordinator.group_commit import StoreError
 from coordinator.logs import configure, last_line
-from coordinator.offline import backup, tell
+from coordinator.offline import tell
 from coordinator.openapi import document
 from coordinator.signing import SigningError
-from coordinator.store import StoreError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     add_audit(commands)
     copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
     copy.add_argument("target", type=Path)
-    for command in (serve, copy):
+    back = commands.add_parser("restore", help="put a backup into an empty state folder")
+    back.add_argument("source", type=Path)
+    for command in (serve, copy, back):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
     printed = commands.add_parser("openapi", help="print an interface's OpenAPI document; needs no configuration")
     printed.add_argument("interface", choices=["operator", "peer"])
@@ -40,9 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
             return asyncio.run(_serve(options.config))
         if options.command == "audit":
             return run_audit(options)
-        state_dir = load_config(options.config).state_dir
-        backup(state_dir / "coordinator.db", options.target)
-        tell(state_dir, "backup", f"the state was copied to {options.target}")
+        config = load_config(options.config)
+        signer, verifier = load_signer(config)
+        if options.command == "backup":
+            label = backup(config, verifier, options.target)
+            tell(config.state_dir, "backup", f"the state was copied to {options.target}")
+        else:
+            label = restore(config, signer, verifier, options.source)
+        print(label.model_dump_json(exclude={"bundles"}))
     except (ConfigError, SigningError, StoreError, OSError, ValueError) as e:
         print(last_line(str(e)) if options.command == "serve" else f"coordinator: {e}", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from coordinator.bundle import BundleError, digest, pack, unpack
 from coordinator.context import Context
 from coordinator.failpoints import Effect, Step, failpoint
 from coordinator.model import Draft, Job, Phase
+from coordinator.room import no_room
 from coordinator.signing import SigningError
 from coordinator.statements import (
     FORWARDED,
@@ -21,6 +21,7 @@ from coordinator.statements import (
     Statement,
 )
 from coordinator.store import StaleError
+from coordinator.whole import whole_file
 
 _ANSWERS = frozenset({Kind.DECISION, Kind.PROMISE, Kind.OUTCOME})
 
@@ -60,7 +61,6 @@ def _accept_new(context: Context, statement: Statement) -> str:
     body, limits, me = statement.body, context.config.limits, context.config.party
     assert isinstance(body, ProposalBody)
     now = time.time()
-    open_jobs = sum(n for phase, n in context.store.phase_counts().items() if not Phase(phase).terminal)
     problems = [
         (statement.party not in body.parties, f"the initiator {statement.party} is not among {list(body.parties)}"),
         (me not in body.parties, f"{me} is not among {list(body.parties)}"),
@@ -75,10 +75,11 @@ def _accept_new(context: Context, statement: Statement) -> str:
             f"deadline in {body.deadline - now:.0f} s, limit {limits.proposal_s:g}",
         ),
         (body.deadline < now, f"the deadline passed {now - body.deadline:.0f} s ago"),
-        (open_jobs >= limits.open_jobs, f"{open_jobs} jobs are open, limit {limits.open_jobs}"),
     ]
     if wrong := [text for bad, text in problems if bad]:
         raise RefusedError(409, f"proposal {statement.job_id} refused by {me}: {'; '.join(wrong)}")
+    if full := no_room(context, statement.party):
+        raise RefusedError(*full)
     job = Job(statement.job_id, me, Phase.PROPOSED, {statement.key: statement})
     context.store.create(Step.RECEIVE_PROPOSAL, job, now, f"proposed by {statement.party}")
     return statement.job_id
@@ -126,15 +127,11 @@ def keep_bundle(context: Context, files: dict[str, bytes]) -> str:
     found = digest(files)
     path = context.bundle_path(found)
     failpoint(f"before-{Effect.KEEP_BUNDLE}")
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:  # the sender is told that we have it: it must be on disk by then
-        file.write(pack(files))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    try:
+        with whole_file(path) as file:  # the sender is told that we have it: it must be on disk by then
+            file.write(pack(files))
+    except OSError as e:
+        raise RefusedError(507, f"{context.config.party} cannot keep the job folder: {e.strerror}") from e
     failpoint(f"after-{Effect.KEEP_BUNDLE}")
     return found
 

@@ -73,6 +73,7 @@ class JobDetail(JobSummary):
     skew_ms: float | None
     statements: list[Statement] = Field(description="every signed statement known here")
     conflicts: list[list[Statement]] = Field(description="pairs of contradicting statements of one party")
+    undelivered: dict[Party, str] = Field(description="peer: why the last try to bring it something failed")
     events: list[dict[str, JsonValue]] = Field(description="the job's audit records, oldest first")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from coordinator.audit_source import RangeError, export_of, range_of
 from coordinator.config import DIGEST_PATTERN
 from coordinator.context import Context
 from coordinator.driver import read_output
+from coordinator.driver_log import Log
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.model import Job
 from coordinator.previous import approved_before, compared, job_folder
@@ -61,9 +61,8 @@ _LINES: Responses = {200: {"content": {"application/jsonl": {}}}}
 def operator_routes(context: Context, worker: Worker) -> APIRouter:
     """Routes under /api/v1."""
 
-    def authorised(token: BearerToken) -> None:
-        given = token.credentials if token else ""
-        if not hmac.compare_digest(given.encode(), context.operator_token.encode()):
+    def authorised(request: Request, token: BearerToken) -> None:
+        if not context.guard.right(request, token.credentials if token else ""):
             context.strangers.refused("operator API", "wrong or missing operator's token")
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
@@ -200,7 +199,11 @@ def _output(context: Context, job: Job, name: str) -> bytes:
 
 
 async def read_logs(context: Context, job_id: str, attempt: int) -> str:
-    """Driver output of an attempt; RefusedError 502 when Ray does not answer."""
+    """Driver output of an attempt, its end when it is long; RefusedError 502 when Ray does not answer."""
+    return (await _read_log(context, job_id, attempt)).shown()
+
+
+async def _read_log(context: Context, job_id: str, attempt: int) -> Log:
     try:
         return await context.launcher.logs(submission_id(job_id, attempt))
     except LauncherError as e:
@@ -213,13 +216,13 @@ async def _follow(context: Context, request: Request, job_id: str, attempt: int)
         job = context.store.load(job_id)
         ended = job is None or job.phase.terminal or job.attempt > attempt
         try:
-            text = await read_logs(context, job_id, attempt)
+            found = await _read_log(context, job_id, attempt)
         except RefusedError as e:
             yield f"\n(this is not the end: {e})\n"
             return
-        if len(text) > sent:
-            yield text[sent:]
-            sent = len(text)
+        if found.total > sent:
+            yield found.since(sent)
+            sent = found.total
         if ended:
             return
         await asyncio.sleep(0.5)

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from coordinator.accept import RefusedError, accept, accept_bundle, refuse_unpromised
 from coordinator.api_models import Taken, refusals
+from coordinator.buckets import TooManyError
 from coordinator.context import Context
 from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
 from coordinator.metrics import Metrics
@@ -105,7 +106,8 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         try:
             await context.peers.reach_back(party, ask.nonce)
         except PeerError as e:
-            raise RefusedError(502, f"{context.config.party} cannot come back: {e}") from e
+            # 429: the asker may try again, its way here is not broken
+            raise RefusedError(429 if e.status == 429 else 502, f"{context.config.party} cannot come back: {e}") from e
         return ask
 
     @router.post("/reach-back")
@@ -136,8 +138,16 @@ def handle_refusals(app: Starlette, context: Context, metrics: Metrics) -> None:
         metrics.refused.labels(party, str(error.status)).inc()
         log.warning("message refused", peer=party, path=request.url.path, status=error.status, reason=str(error))
         if error.status in (403, 409, 422):
-            context.store.note(time.time(), "refused", str(error)[:2000], peer=party, path=request.url.path)
-        return JSONResponse({"detail": str(error)[:2000]}, error.status)
+            context.refusals.add(party, request.url.path, str(error))
+        headers = {"retry-after": "10"} if error.status == 429 else None
+        return JSONResponse({"detail": str(error)[:2000]}, error.status, headers)
+
+    async def too_many(_: Request, error: Exception) -> JSONResponse:
+        metrics.refused.labels("operator", "429").inc()
+        context.refusals.add("operator", "", str(error), flood=True)
+        return JSONResponse({"detail": str(error)}, 429, {"retry-after": "10"})
+
+    app.add_exception_handler(TooManyError, too_many)
 
     async def malformed(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

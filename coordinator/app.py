@@ -20,20 +20,22 @@ from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.audit_daily import AuditFiles
 from coordinator.config import settings_digest
 from coordinator.context import Context
+from coordinator.group_commit import StoreError
 from coordinator.launcher import LauncherError, submission_id
-from coordinator.limits import BodyLimit, GatewayOnly
+from coordinator.limits import BodyLimit, Durable, GatewayOnly, PeerRate, cannot_write
 from coordinator.messages import Alive, Heartbeat
-from coordinator.metrics import Timed
 from coordinator.model import Phase
 from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
 from coordinator.policy import policy_digest
+from coordinator.retention import Retention
 from coordinator.statuspage import errors_as_pages, page_routes
 from coordinator.worker import Worker
 
 log = structlog.get_logger()
 _BUNDLE_OVERHEAD = 1_000_000  # multipart and tar headers around the files
 _SWEEP_S = 30.0
+_REMOVAL_S = 3600.0
 
 
 def _release() -> str:
@@ -61,10 +63,18 @@ class Coordinator:
         handle_refusals(app, self.context, self.context.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
-        peers = frozenset(self.context.config.peers)
+        peers, me = frozenset(self.context.config.peers), self.context.config.party
+
+        def flooded(party: str, path: str, why: str) -> None:
+            self.context.metrics.refused.labels(party, "429").inc()
+            self.context.refusals.add(party, path, why, flood=True)
+
+        app.add_middleware(
+            PeerRate, per_s=limits.peer_requests_per_s, burst=limits.peer_burst, refused=flooded
+        )  # each one added is passed before those above
         refused = self.context.strangers.refused
         app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
-        app.add_middleware(Timed, metrics=self.context.metrics, interface="peer")
+        app.add_middleware(Durable, store=self.context.store, tell=lambda e: cannot_write(me, e))
         return app
 
     def operator_app(self) -> FastAPI:
@@ -76,7 +86,7 @@ class Coordinator:
         errors_as_pages(app, self.context)
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
-        app.add_middleware(Timed, metrics=self.context.metrics, interface="operator")
+        app.add_middleware(Durable, store=self.context.store, tell=str)
 
         @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
         async def healthz() -> str:
@@ -107,6 +117,7 @@ class Coordinator:
             self._spawn(server.serve(sockets=[listening]))
         about = {"settings": settings_digest(config), "policy": policy_digest(config.policy)}
         self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
+        await self.context.store.durable()
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
         self._spawn(AuditFiles(self.context).run())
@@ -137,6 +148,7 @@ class Coordinator:
         while True:
             try:
                 beat = self._beat(peer)
+                await self.context.store.durable()  # a beat says which attempts live
                 said = await self.context.peers.heartbeat(peer, beat)
                 if beat.audit_head:
                     self.context.heads.confirmed(peer, beat.audit_head, said)
@@ -147,6 +159,8 @@ class Coordinator:
                 if up:
                     log.warning("peer does not answer", peer=peer, error=str(e))
                 up = False
+            except StoreError as e:
+                log.warning("no heartbeat: the state could not be written", peer=peer, error=str(e))
             await asyncio.sleep(every_s * random.uniform(0.9, 1.0))  # noqa: S311 (only spreads the load)
 
     def _beat(self, peer: str) -> Heartbeat:
@@ -161,20 +175,29 @@ class Coordinator:
 
     async def _sweep(self) -> None:
         """End drivers that no record of ours wants: left by a crash between a launch and its record."""
+        retention, next_removal = Retention(self.context), 0.0
         while True:
             try:
+                if time.monotonic() > next_removal:
+                    next_removal = time.monotonic() + _REMOVAL_S
+                    await retention.sweep()
+                self.context.refusals.flush()
+                before = self.context.store.failures
                 live = await self.context.launcher.live()  # first: what is launched after this is not ours to judge
                 wanted = set()
                 for job_id in self.context.store.unfinished():
                     job = self.context.store.load(job_id)
                     if job and job.phase in (Phase.STARTING, Phase.RUNNING):
                         wanted.add(submission_id(job_id, job.attempt))
+                await self.context.store.durable(before)
                 for orphan in sorted(set(live) - wanted):
                     log.warning("stopping a driver that no job wants", submission=orphan)
                     self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
                     await self.context.launcher.stop(orphan)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))
+            except StoreError as e:
+                log.warning("the state could not be written", error=str(e))
             await asyncio.sleep(_SWEEP_S)
 
 

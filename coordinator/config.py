@@ -116,7 +116,13 @@ class Limits(Model):
     bundle_bytes: int = Field(10_000_000, ge=1)
     message_bytes: int = Field(1_000_000, ge=1000)
     proposal_s: float = Field(7 * 86400, gt=0)  # a job that has not started so long after its proposal is given up
-    open_jobs: int = Field(1000, ge=1)  # jobs not yet ended that this party keeps at a time
+    open_jobs: int = Field(5000, ge=1)  # jobs not yet ended that this party keeps at a time
+    open_jobs_per_peer: int = Field(1000, ge=1)  # of these, proposed by any one party
+    peer_requests_per_s: float = Field(300, gt=0)  # of each peer; more is answered 429
+    peer_burst: int = Field(3000, ge=1)  # so many at once, after a pause
+    log_bytes: int = Field(1_000_000, ge=1000)  # characters of a driver's output that are kept to be shown: its end
+    keep_jobs_days: float = Field(90, gt=0)  # folders of a job that ended so long ago are removed
+    min_free_bytes: int = Field(200_000_000, ge=0)  # no new jobs with less room than this for state and jobs
 
 
 Clock = Annotated[str, Field(pattern=r"^(?:[01]\d|2[0-3]):[0-5]\d$|^24:00$")]  # HH:MM

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from coordinator.audit_exchange import HeadExchange
 from coordinator.bounded import BoundedNotes
+from coordinator.buckets import Guard, Refusals
+from coordinator.check import check_state
 from coordinator.config import Config, ConfigError, load_config
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.metrics import Metrics
@@ -38,8 +40,15 @@ class Context:
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     nonces: set[str] = field(default_factory=set)  # brought back by peers
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
+    undelivered: dict[tuple[str, str], str] = field(default_factory=dict)  # (job, peer) -> why the last try failed
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
+    refusals: Refusals = field(init=False)
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.store)
+        self.guard = Guard(self.operator_token)
 
     def bundle_path(self, program_digest: str) -> Path:
         """Where a job folder is kept."""
@@ -97,6 +106,7 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     signer, verifier = load_signer(config)
     (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
     store = Store(config.state_dir / "coordinator.db", signer, config.party)
+    check_state(store, verifier)
     return Context(
         config=config,
         signer=signer,
@@ -107,6 +117,6 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         heads=HeadExchange(config, store, signer, verifier),
         strangers=BoundedNotes(store),
         peers=Peers(config),
-        launcher=launcher or RayLauncher(config.ray.jobs_url),
+        launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),
     )

@@ -107,14 +107,19 @@ class Doer:
 
         def done(task: asyncio.Task[None]) -> None:
             del self._tasks[key]
+            work.close()  # does nothing unless it never began
             if not task.cancelled() and (error := task.exception()):
                 log.error("work failed", job_id=job.job_id, what=key[0], exc_info=error)
                 self._wake(job.job_id, time.time() + 1)
             elif not self._closing:
                 self._look_again(job.job_id)
 
-        self._tasks[key] = asyncio.get_running_loop().create_task(work)
+        self._tasks[key] = asyncio.get_running_loop().create_task(self._once_durable(work, self._c.store.failures))
         self._tasks[key].add_done_callback(done)
+
+    async def _once_durable(self, work: Coroutine[None, None, None], failures: int) -> None:
+        await self._c.store.durable(failures)
+        await work
 
     async def _checks(self, job: Job, attempt: int) -> None:
         try:
@@ -167,6 +172,7 @@ class Doer:
             self._failed(job.job_id, peer, e)
         else:
             self._failures.pop((job.job_id, peer), None)
+            self._c.undelivered.pop((job.job_id, peer), None)
             self._c.store.add_receipts(job.job_id, [(k, peer) for k in keys])
 
     async def _send_bundle(self, job: Job, peer: str) -> None:
@@ -183,6 +189,7 @@ class Doer:
         count = self._failures.get((job_id, peer), (0, 0.0))[0] + 1
         at = time.time() + _BACKOFF_S[min(count, len(_BACKOFF_S)) - 1]
         self._failures[job_id, peer] = (count, at)
+        self._c.undelivered[job_id, peer] = str(error)[:1000]
         self._wake(job_id, at)
         log.info("delivery failed", job_id=job_id, peer=peer, error=str(error), failures=count)
 

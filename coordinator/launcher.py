@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from coordinator.driver_log import Log, LogReader
+
 PREFIX = "consortium-"
 _SUBMIT_S = 30.0  # Ray starts a supervising actor before it answers: 1 to 6 s on a busy machine
 
@@ -66,8 +68,8 @@ class Launcher(Protocol):
     async def stop(self, submission_id: str) -> None:
         """Ask for the end of a driver and its process group; harmless when it has ended or is unknown."""
 
-    async def logs(self, submission_id: str) -> str:
-        """Everything the driver wrote; empty when unknown."""
+    async def logs(self, submission_id: str) -> Log:
+        """The end of what the driver wrote; empty when unknown."""
 
     async def live(self) -> list[str]:
         """Ids with our prefix that have not ended."""
@@ -76,9 +78,9 @@ class Launcher(Protocol):
 class RayLauncher:
     """Ray Jobs over REST (ray/dashboard/modules/job/job_head.py)."""
 
-    def __init__(self, jobs_url: str, timeout_s: float = 10) -> None:
+    def __init__(self, jobs_url: str, timeout_s: float = 10, log_bytes: int = 1_000_000) -> None:
         self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), trust_env=False)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._log_bytes = timeout_s, log_bytes
 
     async def close(self) -> None:
         """Close connections."""
@@ -139,10 +141,20 @@ class RayLauncher:
         """SIGTERM, after three seconds SIGKILL, to the driver and all its children (Ray does this)."""
         await self._call("POST", f"/api/jobs/{submission_id}/stop", ok=(200, 404))
 
-    async def logs(self, submission_id: str) -> str:
-        """The driver's output."""
-        answer = await self._call("GET", f"/api/jobs/{submission_id}/logs", ok=(200, 404))
-        return str(_object(answer).get("logs") or "") if answer.status_code == 200 else ""
+    async def logs(self, submission_id: str) -> Log:
+        """The end of the driver's output, `log_bytes` characters."""
+        path, reader = f"/api/jobs/{submission_id}/logs", LogReader(self._log_bytes)
+        try:
+            async with self._http.stream("GET", path, timeout=self._timeout_s) as answer:
+                if answer.status_code == 404:
+                    return Log("", 0)
+                if answer.status_code != 200:
+                    raise LauncherError(f"Ray Jobs API GET {path}: HTTP {answer.status_code}")
+                async for part in answer.aiter_bytes():
+                    reader.feed(part)
+            return reader.log()
+        except (httpx.HTTPError, ValueError) as e:
+            raise LauncherError(f"Ray Jobs API {path}: {type(e).__name__}: {e}") from e
 
     async def live(self) -> list[str]:
         """Our submissions that Ray has not ended."""

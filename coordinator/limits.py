@@ -1,13 +1,18 @@
-"""Middleware shared by both HTTP interfaces: bounded bodies, and the gateway's proof of identity."""
+"""Middleware of the HTTP interfaces: bounded bodies and rates, the gateway's proof of identity, answers that last."""
 
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from coordinator.buckets import Buckets
+from coordinator.group_commit import DiskFullError, StoreError
+from coordinator.store import Store
 
 
 class BodyLimit:
@@ -73,3 +78,60 @@ class GatewayOnly:
         else:
             scope.setdefault("state", {})["party"] = names[0]
             await self._app(scope, receive, send)
+
+
+def cannot_write(party: str, error: StoreError) -> str:
+    """What a peer is told when this party's state cannot be written."""
+    why = "its disk is full" if isinstance(error, DiskFullError) else "its state cannot be written"
+    return f"{party} takes nothing now: {why}; try again later"
+
+
+class PeerRate:
+    """Answers 429 to a peer that asks more often than agreed. For the sender that means: try later."""
+
+    def __init__(self, app: ASGIApp, per_s: float, burst: int, refused: Callable[[str, str, str], None]) -> None:
+        self._app, self._buckets, self._refused = app, Buckets(per_s, burst), refused
+        self._bound = f"at most {per_s:g} requests a second, {burst} at once"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a token of the peer's bucket. Its body is not read without one."""
+        party = scope.get("state", {}).get("party")
+        if scope["type"] == "http" and party and (wait := self._buckets.take(party)):
+            why = f"too many requests of {party}: {self._bound}"
+            self._refused(party, scope["path"], why)
+            answer = JSONResponse({"detail": why}, 429, {"retry-after": str(math.ceil(wait))})
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class Durable:
+    """Sends nothing before what it rests on is on the disk; what cannot be written is answered 507 (no room) or 503.
+
+    `tell`: the reason in the words for the other side; a stranger is told nothing about this party's files.
+    """
+
+    def __init__(self, app: ASGIApp, store: Store, tell: Callable[[StoreError], str]) -> None:
+        self._app, self._store, self._tell = app, store, tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hold every part of the answer back until it may leave."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        failures, begun = self._store.failures, False
+
+        async def hold(message: Message) -> None:
+            nonlocal begun
+            await self._store.durable(failures)
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, hold)
+        except StoreError as e:
+            if begun:  # the connection breaks off: better than an end that looks whole
+                raise
+            status = 507 if isinstance(e, DiskFullError) else 503
+            answer = JSONResponse({"detail": self._tell(e)}, status, {"retry-after": "5"})
+            await answer(scope, receive, send)

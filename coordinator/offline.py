@@ -18,7 +18,8 @@ from coordinator.store import MAX_SEQ, StoreError, load_queries
 TOLD = "told"
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing. Raises StoreError when there is no file."""
     if not path.exists():
         raise StoreError(f"{path}: does not exist; has this coordinator ever run?")
     # a response that streams is read by several threads, one after the other
@@ -27,7 +28,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _rows(path: Path, query: str, **values: object) -> Iterator[tuple[object, ...]]:
     try:
-        with contextlib.closing(_open(path)) as db:
+        with contextlib.closing(open_reader(path)) as db:
             yield from db.execute(load_queries()[query], values)
     except sqlite3.DatabaseError as e:
         raise StoreError(f"{path}: {e}; put a backup in its place") from e
@@ -61,15 +62,6 @@ def read_first_since(path: Path, at: float) -> int | None:
 def read_heads(path: Path) -> list[Witnessed]:
     """All counter-signed audit heads of a state file."""
     return [Witnessed.model_validate_json(str(row[0])) for row in _rows(path, "all_heads")]
-
-
-def backup(path: Path, target: Path) -> None:
-    """A consistent copy of the state, made while the coordinator runs. Raises StoreError; never overwrites."""
-    if target.exists():
-        raise StoreError(f"{target}: exists already; name a new file")
-    target.touch(0o600)
-    with contextlib.closing(_open(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
 
 
 def tell(state_dir: Path, kind: str, why: str) -> None:

@@ -132,7 +132,7 @@ async def _check_peer(context: Context, peer: str) -> None:
             break
         except PeerError as e:
             if not left or e.status in _CLOSED:
-                code = "gateway" if e.status in _CLOSED else "unreachable"
+                code = "gateway" if e.status in _CLOSED else "busy" if e.status == 429 else "unreachable"
                 raise CheckError(code, f"{context.config.party} to {peer}: {e}") from e
             await asyncio.sleep(context.config.timeouts.heartbeat_s / 2)
     if nonce not in context.nonces:

@@ -137,6 +137,17 @@ SELECT count(*) AS jobs, min(created_at) AS since FROM jobs WHERE phase = 'propo
 -- name: count_by_phase
 SELECT phase, count(*) FROM jobs GROUP BY phase;
 
+-- name: count_open
+-- Jobs not yet ended: all, and those of one initiator.
+SELECT count(*), coalesce(sum(initiator = :initiator), 0) FROM jobs
+WHERE phase NOT IN ('succeeded', 'failed', 'cancelled', 'diverged');
+
+-- name: programs
+-- Every job with the digest of its program; `old`: it needs no step any more and has not changed since :before.
+SELECT job_id, json_extract(content, '$.body.program_digest') AS program,
+    phase IN ('succeeded', 'failed', 'cancelled', 'diverged') AND settled AND driver_gone AND updated_at < :before AS old
+FROM jobs JOIN statements USING (job_id) WHERE statements.kind = 'proposal' ORDER BY created_at;
+
 -- name: count_ended
 SELECT count(*) FROM jobs WHERE phase IN ('succeeded', 'failed', 'cancelled', 'diverged');
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -77,7 +76,7 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
     @router.post("/login")
     async def login(request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
         """Exchange the operator's token for a session."""
-        if not hmac.compare_digest(token.strip().encode(), context.operator_token.encode()):
+        if not context.guard.right(request, token.strip()):
             context.strangers.refused("login page", "wrong operator's token")
             return pages.render(request, "login.html", 401, wrong=True)
         response = to("/")

@@ -1,6 +1,7 @@
 """Durable state: SQLite with WAL and full synchronisation. What is committed here survives a crash of the machine.
 
 A transition is guarded in the UPDATE itself; the events table is the audit log, written in the same transaction.
+Writes share commits: see group_commit.py for the rule that nothing leaves the process before it is durable.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import fcntl
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,14 +18,12 @@ from typing import Any
 
 from coordinator.audit import GENESIS, Link, Record, append
 from coordinator.audit_heads import Head, Witnessed
-from coordinator.failpoints import Step, failpoint
+from coordinator.failpoints import Step
+from coordinator.group_commit import GroupCommit, explain
+from coordinator.group_commit import StoreError as StoreError
 from coordinator.model import TRANSITIONS, Job, Phase
 from coordinator.signing import Signer
 from coordinator.statements import Key, Kind, Statement
-
-
-class StoreError(Exception):
-    """The state cannot be used; the message names the file and what to do."""
 
 
 class StaleError(Exception):
@@ -47,6 +45,7 @@ def load_queries() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+SCHEMA_VERSION = 1  # PRAGMA user_version of the tables in queries.sql
 MAX_SEQ = 2**62
 REQUEST_S = 30 * 86400.0  # an idempotency key counts for so long
 REQUEST_ROWS = 10_000  # and so many are kept
@@ -59,7 +58,7 @@ class Store:
     def __init__(self, path: Path, signer: Signer, me: str) -> None:
         """Open or create. Raises StoreError when the file is locked, damaged or not ours."""
         self._q = load_queries()
-        self._signer, self._me = signer, me
+        self._signer, self._me, self._path = signer, me, path
         self._lock = path.with_suffix(".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,41 +69,57 @@ class Store:
             self._db.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
-            self._db.executescript(self._q["schema"])
-            found = self._db.execute("PRAGMA quick_check").fetchone()[0]
+            self._check_schema()
+            found = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         except sqlite3.OperationalError as e:
-            raise StoreError(f"{path}: {e}; does another coordinator use it, may we write there?") from e
+            raise StoreError(f"{path}: {e}; does another process use it, may we write there, is the disk full?") from e
         except sqlite3.DatabaseError as e:
             raise StoreError(f"{path}: {e}; put a backup in its place") from e
         if found != "ok":
-            raise StoreError(f"{path}: damaged: {found}; put a backup in its place")
+            raise StoreError(f"{path}: damaged: {' '.join(found.split())}; put a backup in its place")
+        self._group = GroupCommit(self._db, path)
+
+    def _check_schema(self) -> None:
+        """Make the tables in an empty file; refuse those of another release. Takes the write lock once, to see it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        self._db.execute("COMMIT")
+        if not empty and version != SCHEMA_VERSION:
+            which = "an older" if version < SCHEMA_VERSION else "a newer"
+            raise StoreError(
+                f"{self._path}: has schema version {version}, of {which} release; this one reads {SCHEMA_VERSION}: "
+                "run that release, or move the file away and begin anew"
+            )
+        self._db.executescript(f"BEGIN; {self._q['schema']}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Commit what is pending and close the file."""
+        try:
+            self._group.commit()
+        finally:
+            self._db.close()
         self._lock.close()
 
     def _all(self, name: str, **values: Any) -> list[sqlite3.Row]:
-        return self._db.execute(self._q[name], values).fetchall()
-
-    @contextmanager
-    def _transaction(self, step: Step | None) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-            if step:
-                failpoint(f"before-{step}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        if step:
-            failpoint(f"after-{step}")
+            return self._db.execute(self._q[name], values).fetchall()
+        except sqlite3.DatabaseError as e:
+            raise explain(self._path, e) from e
+
+    @property
+    def failures(self) -> int:
+        """Commits that failed so far; taken before reading, given to `durable` before sending."""
+        return self._group.failures
+
+    def durable(self, since: int | None = None) -> Coroutine[None, None, None]:
+        """Await it: everything written so far is then on the disk. Raises StoreError when it, or anything after
+        `since` failures, was lost."""
+        return self._group.durable(since)
 
     def create(self, step: Step, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
         """Write a new job. `request` = (idempotency key, digest of the request) that made it."""
-        with self._transaction(step):
+        with self._group.write(step):
             self._db.execute(self._q["insert_job"], self._row(job, now))
             self._add_statements(job, list(job.statements.values()))
             self._remember(request, job.job_id, now)
@@ -121,7 +136,7 @@ class Store:
         phases = [old.phase] if new.phase is old.phase else [p for p in Phase if new.phase in TRANSITIONS[p]]
         values = self._row(new, now) | {"old_version": old.version, "from_phases": json.dumps(phases)}
         added = [s for key, s in new.statements.items() if key not in old.statements]
-        with self._transaction(step):
+        with self._group.write(step):
             if self._db.execute(self._q["update_job"], values).rowcount != 1:
                 raise StaleError(f"{new.job_id}: {old.phase} (version {old.version}) to {new.phase}: not possible now")
             if new.slot != old.slot:
@@ -137,7 +152,7 @@ class Store:
     def remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
         """Note a request that changed nothing, so that its key cannot be used for another."""
         if request:
-            with self._transaction(None):
+            with self._group.write(None):
                 self._remember(request, job_id, now)
 
     def _remember(self, request: tuple[str, str] | None, job_id: str, now: float) -> None:
@@ -173,7 +188,7 @@ class Store:
 
     def note(self, now: float, kind: str, why: str, **more: Any) -> None:
         """Record something that changed no job: a refusal, a start of the coordinator."""
-        with self._transaction(None):
+        with self._group.write(None):
             self._append({"at": round(now, 3), "kind": kind, "reason": why, **more})
 
     def _append(self, event: dict[str, Any]) -> None:
@@ -229,6 +244,16 @@ class Store:
         """How many jobs are in each phase."""
         return {r[0]: r[1] for r in self._all("count_by_phase")}
 
+    def open_jobs(self, initiator: str) -> tuple[int, int]:
+        """How many jobs have not ended: all, and those that this party proposed."""
+        row = self._all("count_open", initiator=initiator)[0]
+        return row[0], row[1]
+
+    def ended_before(self, before: float) -> tuple[list[tuple[str, str]], set[str]]:
+        """Jobs with their programs that have needed no step since then, oldest first; programs that others use."""
+        rows = self._all("programs", before=before)
+        return [(r["job_id"], r["program"]) for r in rows if r["old"]], {r["program"] for r in rows if not r["old"]}
+
     def ended_jobs(self) -> int:
         """How many jobs have ended."""
         return int(self._all("count_ended")[0][0])
@@ -245,7 +270,7 @@ class Store:
     def add_receipts(self, job_id: str, pairs: list[tuple[Key, str]]) -> None:
         """Note that peers hold statements. Losing this only repeats a delivery."""
         rows = [{"job_id": job_id, "attempt": k.attempt, "kind": k.kind, "party": k.party, "peer": p} for k, p in pairs]
-        with self._transaction(Step.RECEIPT):
+        with self._group.write(Step.RECEIPT):
             self._db.executemany(self._q["insert_receipt"], rows)
 
     def receipts(self, job_id: str) -> frozenset[tuple[Key, str]]:
@@ -289,7 +314,7 @@ class Store:
         """Keep a counter-signed audit head; of each hour and pair of parties only the first and the last stay."""
         head, witness = witnessed.head, witnessed.witness
         pair = {"author": head.party, "witness": witness.by, "hour": int(now // 3600)}
-        with self._transaction(None):
+        with self._group.write(None):
             self._db.execute(self._q["thin_heads"], pair)
             self._db.execute(self._q["insert_head"], pair | {"seq": head.seq, "content": witnessed.model_dump_json()})
 
@@ -310,7 +335,7 @@ class Store:
     def add_audit_fault(self, head: Head, now: float, why: str) -> bool:
         """Keep a head that contradicts an earlier one, and record it. False if it is known or there are enough."""
         values = {"party": head.party, "seq": head.seq, "hash": head.hash, "at": now, "reason": why, "most": 100}
-        with self._transaction(None):
+        with self._group.write(None):
             if self._db.execute(self._q["insert_audit_fault"], values).rowcount != 1:
                 return False
             self._append({"at": round(now, 3), "kind": "audit-fault", "reason": why, "head": head.model_dump()})

@@ -13,6 +13,7 @@ from coordinator.context import Context
 from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Phase
 from coordinator.requests import Request, job_of, keyed
+from coordinator.room import no_room
 from coordinator.statements import ApprovalBody, CancelBody, Kind, ProposalBody
 from coordinator.store import StaleError
 
@@ -65,7 +66,6 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
 
 def _check_wanted(context: Context, parties: tuple[str, ...], datasets: tuple[str, ...], attempts: int) -> None:
     config = context.config
-    open_jobs = sum(n for phase, n in context.store.phase_counts().items() if not Phase(phase).terminal)
     strangers = sorted(set(parties) - set(config.members))
     unknown = sorted(set(datasets) - set(config.datasets))
     members = list(config.members)
@@ -77,8 +77,8 @@ def _check_wanted(context: Context, parties: tuple[str, ...], datasets: tuple[st
     ]
     if wrong := [text for bad, text in problems if bad]:
         raise RefusedError(422, "job.yaml: " + "; ".join(wrong))
-    if open_jobs >= config.limits.open_jobs:
-        raise RefusedError(429, f"{open_jobs} jobs are open, at most {config.limits.open_jobs}: wait or cancel some")
+    if full := no_room(context, config.party):
+        raise RefusedError(*full)
 
 
 def judge(

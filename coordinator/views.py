@@ -64,6 +64,7 @@ def detail(context: Context, job: Job) -> dict[str, Any]:
         "skew_ms": skew_ms(context, job, job.attempt),
         "statements": [s.model_dump(mode="json") for k, s in sorted(job.statements.items())],
         "conflicts": [[s.model_dump(mode="json") for s in pair] for pair in job.conflicts],
+        "undelivered": {p: why for p in job.others if (why := context.undelivered.get((job.job_id, p)))},
         "events": context.store.events_of(job.job_id),
     }
 

@@ -95,11 +95,13 @@ class Worker:
         self._wakes.pop(job_id, None)
         structlog.contextvars.clear_contextvars()  # a task begins with those of whoever enqueued the job
         while job := self._c.store.load(job_id):
-            structlog.contextvars.bind_contextvars(job_id=job_id, attempt=job.attempt)
+            before = self._c.store.failures
             seen = await self._observe(job)
+            if self._c.store.failures != before:
+                continue  # what was read may never have been written
             for action in decide(job, seen):
                 if isinstance(action, Commit):
-                    self._commit(job, action)
+                    await self._commit(job, action)
                     break
                 self._doer.act(job, action)
             else:
@@ -109,13 +111,14 @@ class Worker:
                     self._wake(job_id, pause_ends)
                 return
 
-    def _commit(self, job: Job, step: Commit) -> None:
+    async def _commit(self, job: Job, step: Commit) -> None:
         new = evolve(job, step, lambda draft: self._c.signer.statement(job.job_id, draft))
         try:
             self._c.store.save(step.step, job, new, time.time(), step.reason)
         except StaleError as e:
             log.info("record changed meanwhile", job_id=job.job_id, detail=str(e))
             return
+        await self._c.store.durable()
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
         self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt))
         if job.slot is not None and new.slot is None:

@@ -67,6 +67,8 @@ def detail(job: Mapping[str, Any]) -> None:
         say(f"reason     {visible(str(job['reason']))}")
     for party, phase in job.get("parties", {}).items():
         say(f"{visible(party):10} {visible(str(phase))}")
+    for party, why in job.get("undelivered", {}).items():
+        say(visible(f"not delivered to {party}, will be tried again: {why}"))
     for event in job.get("events", []):
         stamp = time.strftime("%H:%M:%S", time.localtime(float(event.get("at", 0))))
         words = [str(event.get(k, "")) for k in ("kind", "to", "reason") if event.get(k)]

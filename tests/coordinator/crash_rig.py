@@ -120,6 +120,7 @@ async def abandon(coordinator: Coordinator) -> None:
             connection.transport.abort()
     coordinator.context.ways.release_all()
     await asyncio.gather(*tasks, return_exceptions=True)
+    coordinator.context.store._group.drop()  # what no COMMIT was begun for
     coordinator.context.store.close()
     await coordinator.context.peers.close()
 

@@ -17,6 +17,7 @@ from coordinator_rig import GATEWAY_TOKEN, OPERATOR_TOKEN, Rig, job_folder
 from coordinator.app import Coordinator
 from coordinator.bundle import digest, pack, unpack
 from coordinator.context import open_context
+from coordinator.driver_log import Log
 from coordinator.launcher import LauncherError
 from coordinator.model import Checks, Draft, Phase
 from coordinator.signing import Signer
@@ -334,7 +335,7 @@ def test_submitting(tmp_path: Path) -> None:
         assert (await b.api("GET", "jobs/20261124-none-aaaaaa")).status_code == 404
         assert (await b.api("GET", "jobs/nonsense")).status_code == 422
         # the other may not take part any more: the limit counts open jobs, at its own door too
-        assert (await b.send(b.proposal())).status_code == 409
+        assert (await b.send(b.proposal())).status_code == 429
 
     play(tmp_path, body, limits={"open_jobs": 2})
 
@@ -410,9 +411,10 @@ def test_a_followed_log_that_breaks_off_says_so(tmp_path: Path, monkeypatch: pyt
     async def body(b: Lone) -> None:
         texts = iter(["one\n", "one\n", "one\ntwo\n"])
 
-        async def logs(_: str) -> str:
+        async def logs(_: str) -> Log:
             try:
-                return next(texts)
+                text = next(texts)
+                return Log(text, len(text))
             except StopIteration:
                 raise LauncherError("Ray is gone") from None
 

@@ -26,6 +26,7 @@ from coordinator.__main__ import main
 from coordinator.app import _listen
 from coordinator.config import ConfigError, load_config
 from coordinator.context import open_context, read_secret
+from coordinator.driver_log import Log
 from coordinator.launcher import LauncherError, RayLauncher, RefusedError, State, Submission
 from coordinator.messages import Heartbeat, Times
 from coordinator.peers import PeerError, Peers, PeerState, Sample, measure
@@ -151,15 +152,15 @@ def test_ray_jobs_api(tmp_path: Path) -> None:
         one = Submission("consortium-a-1", sys.executable, program, tmp_path / "a file with spaces")
         assert await launcher.version() == "2.9.3"
         assert await launcher.status("consortium-a-1") == (State.UNKNOWN, "")
-        assert await launcher.logs("consortium-a-1") == ""
+        assert await launcher.logs("consortium-a-1") == Log("", 0)
         await launcher.submit(one)
         await launcher.submit(one)  # an answer that was lost: no second driver
         assert ray.submits == 1
         assert await launcher.live() == ["consortium-a-1"]
         end = time.monotonic() + 10
-        while "spaces" not in await launcher.logs("consortium-a-1") and time.monotonic() < end:
+        while "spaces" not in (await launcher.logs("consortium-a-1")).text and time.monotonic() < end:
             await asyncio.sleep(0.02)
-        assert (await launcher.logs("consortium-a-1")).strip() == str(one.session)
+        assert (await launcher.logs("consortium-a-1")).text.strip() == str(one.session)
         await launcher.stop("consortium-a-1")
         assert ray.alive() == []
         assert (await launcher.status("consortium-a-1"))[0] is State.STOPPED
@@ -234,7 +235,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ["--config", str(rig.config_path("alice"))]
     context = open_context(rig.config_path("alice"))
     context.store.note(1.0, "test", "one")
-    assert main(["backup", str(tmp_path / "copy.db"), *config]) == 0
+    assert main(["backup", str(tmp_path / "copy.tar"), *config]) == 0
     assert main(["serve", *config]) == 2  # the state is in use
     assert "another coordinator" in capsys.readouterr().err
 

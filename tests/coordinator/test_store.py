@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.audit_verify import verify
 from coordinator.failpoints import Step
+from coordinator.group_commit import StoreError
 from coordinator.model import TRANSITIONS, Draft, Phase
-from coordinator.offline import backup, read_records
 from coordinator.signing import Signer, SigningError, Verifier
 from coordinator.statements import CancelBody, Key, Kind
-from coordinator.store import SlotTakenError, StaleError, Store, StoreError, UsedKeyError
+from coordinator.store import SlotTakenError, StaleError, Store, UsedKeyError
 
 SIGNER = Signer("demo", "bob", Ed25519PrivateKey.generate())
 VERIFIER = Verifier("demo", {"bob": SIGNER.public})
@@ -104,18 +104,6 @@ def test_the_file_refuses_what_is_not_well(store: Store, tmp_path: Path) -> None
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(StoreError, match=r"folder.db"):
         Store(tmp_path / "folder.db", SIGNER, "bob")
-
-
-def test_backup_while_in_use(store: Store, tmp_path: Path) -> None:
-    backup(tmp_path / "coordinator.db", tmp_path / "copy.db")
-    assert [r.seq for r in read_records(tmp_path / "copy.db")] == [1]
-    with pytest.raises(StoreError, match="exists already"):
-        backup(tmp_path / "coordinator.db", tmp_path / "copy.db")
-    with pytest.raises(StoreError, match="does not exist"):
-        list(read_records(tmp_path / "none.db"))
-    (tmp_path / "bad.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreError, match="backup"):
-        list(read_records(tmp_path / "bad.db"))
 
 
 def test_the_audit_log_is_whole(store: Store) -> None:
