@@ -63,7 +63,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
 
     def authorised(request: Request, token: BearerToken) -> None:
         if not context.guard.right(request, token.credentials if token else ""):
-            context.strangers.refused("operator API", "wrong or missing operator's token")
+            context.refusals.stranger("operator API", "wrong or missing operator's token")
             raise RefusedError(401, "the operator's token is needed: Authorization: Bearer <token>")
 
     router = APIRouter(

@@ -24,6 +24,7 @@ from coordinator.group_commit import StoreError
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.limits import BodyLimit, Durable, GatewayOnly, PeerRate, cannot_write
 from coordinator.messages import Alive, Heartbeat
+from coordinator.metrics import Timed
 from coordinator.model import Phase
 from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
@@ -72,9 +73,11 @@ class Coordinator:
         app.add_middleware(
             PeerRate, per_s=limits.peer_requests_per_s, burst=limits.peer_burst, refused=flooded
         )  # each one added is passed before those above
-        refused = self.context.strangers.refused
-        app.add_middleware(GatewayOnly, token=self.context.gateway_token, peers=peers, refused=refused)
+        app.add_middleware(
+            GatewayOnly, token=self.context.gateway_token, peers=peers, refused=self.context.refusals.stranger
+        )
         app.add_middleware(Durable, store=self.context.store, tell=lambda e: cannot_write(me, e))
+        app.add_middleware(Timed, metrics=self.context.metrics, interface="peer")
         return app
 
     def operator_app(self) -> FastAPI:
@@ -87,6 +90,7 @@ class Coordinator:
         big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
         app.add_middleware(BodyLimit, limit=lambda _: big)
         app.add_middleware(Durable, store=self.context.store, tell=str)
+        app.add_middleware(Timed, metrics=self.context.metrics, interface="operator")
 
         @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
         async def healthz() -> str:

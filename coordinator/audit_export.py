@@ -5,11 +5,8 @@ docs/audit.md describes it byte by byte.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +20,7 @@ from coordinator.audit_verify import Fault, Verdict, verify
 from coordinator.config import Digest, Model, Party
 from coordinator.signing import Verifier
 from coordinator.statements import Time, canonical
+from coordinator.whole import whole_file
 
 LINE_BYTES = 4_000_000  # no record of ours is longer; a strangers' file must not fill the memory
 M = TypeVar("M", bound=Model)
@@ -105,25 +103,11 @@ def header_of(consortium: str, party: str, public_key: str, after: Link = GENESI
 
 def write_whole(path: Path, lines: Iterable[bytes]) -> str:
     """Write a file of mode 0600 whole or not at all, durably; returns its SHA-256. Replaces a file of that name."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     digest = hashlib.sha256()
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            for line in lines:
-                digest.update(line)
-                file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        for line in lines:
+            digest.update(line)
+            file.write(line)
     return digest.hexdigest()
 
 

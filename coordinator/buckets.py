@@ -59,18 +59,25 @@ class Refusals:
 
     def add(self, peer: str, path: str, why: str, flood: bool = False) -> None:
         """Record one refusal, or count it. `flood`: it was refused for being too much, the first is worth no more."""
-        if (self._flood if flood else self._single).take(peer):
-            self._left_out[peer, flood] = self._left_out.get((peer, flood), 0) + 1
+        self._add(peer, why, flood, peer=peer, path=path[:200])
+
+    def stranger(self, where: str, why: str) -> None:
+        """The same for somebody without a name. `where` is one of a few fixed words, never a stranger's."""
+        self._add(where, why, True, path=where)
+
+    def _add(self, source: str, why: str, flood: bool, **about: str) -> None:
+        if (self._flood if flood else self._single).take(source):
+            self._left_out[source, flood] = self._left_out.get((source, flood), 0) + 1
             return
-        left_out = self._left_out.pop((peer, flood), 0)
-        self._store.note(time.time(), "refused", why[:2000], peer=peer, path=path[:200], left_out_before=left_out)
+        left_out = self._left_out.pop((source, flood), 0)
+        self._store.note(time.time(), "refused", why[:2000], **about, left_out_before=left_out)
 
     def flush(self) -> None:
         """Record what was only counted so far, by the same bound."""
-        for peer, flood in list(self._left_out):
-            if not (self._flood if flood else self._single).take(peer):
-                count = self._left_out.pop((peer, flood))
-                self._store.note(time.time(), "refused", f"{count} more messages", peer=peer, left_out_before=count)
+        for source, flood in list(self._left_out):
+            if not (self._flood if flood else self._single).take(source):
+                count = self._left_out.pop((source, flood))
+                self._store.note(time.time(), "refused", f"{count} more messages", peer=source, left_out_before=count)
 
 
 class Guard:

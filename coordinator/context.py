@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.audit_exchange import HeadExchange
-from coordinator.bounded import BoundedNotes
 from coordinator.buckets import Guard, Refusals
 from coordinator.check import check_state
 from coordinator.config import Config, ConfigError, load_config
@@ -34,7 +33,6 @@ class Context:
     operator_token: str
     gateway_token: str
     heads: HeadExchange
-    strangers: BoundedNotes
     metrics: Metrics = field(default_factory=Metrics)
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
@@ -115,7 +113,6 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         gateway_token=read_secret(config.secrets.gateway_token_file),
         store=store,
         heads=HeadExchange(config, store, signer, verifier),
-        strangers=BoundedNotes(store),
         peers=Peers(config),
         launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),

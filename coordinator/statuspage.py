@@ -77,7 +77,7 @@ def page_routes(context: Context, worker: Worker) -> APIRouter:
     async def login(request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
         """Exchange the operator's token for a session."""
         if not context.guard.right(request, token.strip()):
-            context.strangers.refused("login page", "wrong operator's token")
+            context.refusals.stranger("login page", "wrong operator's token")
             return pages.render(request, "login.html", 401, wrong=True)
         response = to("/")
         response.set_cookie(COOKIE, sessions.begin(), max_age=SESSION_S, httponly=True, samesite="strict")

@@ -176,7 +176,7 @@ def test_two_coordinators_confirm_one_another(tmp_path: Path) -> None:
                 assert audit["confirmed"] == seen["audit"]["seq"] > 5
                 assert audit["fault"] == ""
                 metrics = (await r.http.get(f"http://127.0.0.1:{r.ports[party][0]}/metrics")).text
-                assert f'consortium_audit_confirmed{{peer="{peer}"}} {float(audit["confirmed"])}' in metrics
-                assert f'consortium_audit_fault{{peer="{peer}"}} 0.0' in metrics
+                assert f'consortium_audit_confirmed_records{{peer="{peer}"}} {float(audit["confirmed"])}' in metrics
+                assert f'consortium_peer_audit_fault{{peer="{peer}"}} 0.0' in metrics
 
     asyncio.run(run())

@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from coordinator_rig import OPERATOR_TOKEN, Rig, rig
 
-from coordinator import bounded
 from coordinator.__main__ import main
 from coordinator.audit_daily import AuditFiles
-from coordinator.bounded import BoundedNotes
+from coordinator.buckets import Refusals
 from coordinator.config import load_config, settings_digest
 from coordinator.context import Context, open_context
 from coordinator.offline import told
@@ -40,15 +38,14 @@ def test_strangers_are_recorded_without_a_flood(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_what_was_held_back_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_held_back_is_counted(tmp_path: Path) -> None:
     context = open_context(Rig(tmp_path, ["alice", "bob"]).config_path("alice"))
     now = [1000.0]
-    monkeypatch.setattr(bounded.time, "monotonic", lambda: now[0])
-    notes = BoundedNotes(context.store)
+    refusals = Refusals(context.store, lambda: now[0])
     for second in (0, 1, 2, 61):
         now[0] = 1000.0 + second
-        notes.refused("login page", "wrong token")
-    assert [e["reason"] for e in events(context)] == ["wrong token", "wrong token (2 more since the last such record)"]
+        refusals.stranger("login page", "wrong token")
+    assert [(e["reason"], e["left_out_before"]) for e in events(context)] == [("wrong token", 0), ("wrong token", 2)]
 
 
 def test_a_start_records_settings_and_policy_and_a_job_folder_its_arrival(tmp_path: Path) -> None:
