@@ -107,7 +107,7 @@ def prepare(head: Container, party: str, parties: list[str], job_id: str, name: 
     for service in ("fed", "spu"):
         port = session[service]["listen"].rpartition(":")[2]
         session[service]["peers"] = {peer: f"direct-{peer}-head:{port}" for peer in peers}
-    session |= {"job_name": name, "go_file": "", "output_dir": f"{folder}/output"}
+    session |= {"job_name": name, "go_file": "", "lease_file": "", "output_dir": f"{folder}/output"}
     run(head, "sh", "-c", f"mkdir -p {folder}/output && cp -r {source}/program {folder}/")
     write(head, f"{folder}/session.json", json.dumps(session))
     run(head, "chown", "-R", "ray:ray", folder)
