@@ -31,7 +31,7 @@ class Coordinator:
     def __init__(
         self, url: str, token: str, *, timeout_s: float = REQUEST_S, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {token}"},
@@ -150,7 +150,7 @@ class Coordinator:
                 fix="is the institution up? consortium up; another address: --api URL",
             ) from error
         except httpx.TimeoutException as error:
-            raise TimedOut("the coordinator takes too long", where=self.url, value=f"{REQUEST_S:g} s") from error
+            raise TimedOut("the coordinator takes too long", where=self.url, value=f"{self.timeout_s:g} s") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise ConsortiumError(
                 "not an address of an API", where="--api", value=self.url, allowed="http://HOST:PORT"

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from coordinator import submit as operations
 from coordinator import views
 from coordinator.accept import RefusedError
+from coordinator.api_backup import add_backup_route
 from coordinator.api_models import JobDetail, JobList, OutputFiles, ProgramText, Responses, Status, refusals
 from coordinator.audit_source import RangeError, export_of, range_of
 from coordinator.config import DIGEST_PATTERN
@@ -188,6 +189,7 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
         context.store.note(time.time(), "exported", f"records {first} to {last} given to the operator")
         return StreamingResponse(lines, media_type="application/jsonl")
 
+    add_backup_route(router, context)
     return router
 
 

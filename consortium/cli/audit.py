@@ -11,17 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, open_workspace, say
+from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, say
 from consortium.cli._coordinator import ApiOption, coordinator, visible
+from consortium.cli._signing_keys import KeyOption, PartyFileOption, signing_keys
 from consortium.errors import EXIT_FAILED, ConsortiumError, UsageError
 
-KeyOption = Annotated[
-    list[str] | None, typer.Option("--key", metavar="PARTY=BASE64", help="A public key; may be repeated.")
-]
-PartyFileOption = Annotated[
-    list[Path] | None,
-    typer.Option("--party-file", help="Holds a public key; default: the workspace's parties.", dir_okay=False),
-]
 PROGRESS = 1 << 18
 
 
@@ -62,7 +56,7 @@ def verify(
     """
     from coordinator.audit_report import verify_files
 
-    keys, consortium = _keys(key, party_file, workspace)
+    keys, consortium = signing_keys(key, party_file, workspace)
     with _readable(), _own_log(files, party, api, workspace) as paths:
         reports = verify_files(
             paths,
@@ -90,7 +84,7 @@ def compare(
     """
     from coordinator.audit_report import compare_files
 
-    keys, consortium = _keys(key, party_file, workspace)
+    keys, consortium = signing_keys(key, party_file, workspace)
     with _readable():
         found = compare_files(left, right, keys, consortium, progress=_progress)
     emit(found, as_json, lambda: _show_comparison(found))
@@ -120,29 +114,6 @@ def export(
         raise ConsortiumError("the export is not whole", where=str(target), value=written.problems[0], fix="again")
     made = {"file": str(target), "records": written.end.records if written.end else 0, "sha256": digest}
     emit(made, as_json, lambda: say(f"{target}: {made['records']} records"))
-
-
-def _keys(
-    given: list[str] | None, party_files: list[Path] | None, workspace: Path | None
-) -> tuple[dict[str, str], str | None]:
-    """Public keys by party: those given, else those of the workspace, whose consortium's name is then known too.
-
-    Raises UsageError, DocumentErrors.
-    """
-    if given or party_files:
-        from coordinator.audit_command import read_keys
-        from coordinator.config import ConfigError
-        from coordinator.signing import SigningError
-
-        try:
-            return read_keys(party_files or [], given or []), None
-        except (ConfigError, SigningError, OSError) as error:
-            raise UsageError("this public key cannot be used", value=str(error)) from error
-    from consortium.documents import load_consortium, load_party
-
-    place = open_workspace(workspace).root
-    consortium = load_consortium(place)
-    return {name: load_party(place, name).signing_key for name in consortium.members}, consortium.name
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from test_interfaces import FOLDER, Lone, play
 
 from coordinator.__main__ import main
 from coordinator.audit_verify import verify
-from coordinator.backup import backup, check_file, restore
+from coordinator.backup import backup, restore
+from coordinator.backup_file import check_file
 from coordinator.config import load_config
 from coordinator.context import load_signer, open_context
 from coordinator.group_commit import StoreError
@@ -169,7 +170,7 @@ def test_a_backup_of_what_is_not_well_is_refused(
     (tmp_path / "no.tar").write_bytes(b"this is no tar" * 1000)
     empty(tmp_path)
     assert main(["restore", str(tmp_path / "no.tar"), "--config", str(config)]) == 2
-    assert "cannot be restored" in capsys.readouterr().err
+    assert "cannot be read as a backup" in capsys.readouterr().err
     assert main(["restore", str(tmp_path / "none.tar"), "--config", str(config)]) == 2
     assert main(["backup", str(tmp_path / "c.tar"), "--config", str(config)]) == 2
     assert "has this coordinator ever run?" in capsys.readouterr().err
