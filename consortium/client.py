@@ -35,7 +35,7 @@ class Coordinator:
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=timeout_s,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, REQUEST_S)),
             transport=transport,
             trust_env=False,  # a proxy for the outside world must not see an operator's token
         )

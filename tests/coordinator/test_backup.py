@@ -125,6 +125,11 @@ def without_database(members: dict[str, bytes]) -> None:
     del members["coordinator.db"]
 
 
+def changed_folder(members: dict[str, bytes]) -> None:
+    name = next(n for n in members if n.startswith("bundles/"))
+    members[name] = members[name].replace(b"print", b"prinf")
+
+
 DAMAGE: list[tuple[str, Callable[[dict[str, bytes]], None], str]] = [
     ("another party", labelled(party="alice"), "is a backup of alice of consortium demo, this is bob of demo"),
     ("another consortium", labelled(consortium="other"), "is a backup of bob of consortium other"),
@@ -134,6 +139,8 @@ DAMAGE: list[tuple[str, Callable[[dict[str, bytes]], None], str]] = [
     ("a byte of the log", flipped, "audit log of bob: record"),
     ("a lost page", truncated, "coordinator.db: "),
     ("one more member", outside, "'../../evil', which its label does not name"),
+    ("a byte of a job folder", changed_folder, "this job folder is damaged: its digest is"),
+    ("2000 missing job folders", labelled(bundles=[f"{n:064x}" for n in range(2000)]), f"bundles/{0:064x}.tar should"),
     ("one member less", without_database, "coordinator.db should be next"),
 ]
 
@@ -162,11 +169,21 @@ def test_a_backup_of_what_is_not_well_is_refused(
 ) -> None:
     config, database = config_of(tmp_path), tmp_path / "bob" / "state" / "coordinator.db"
     data = bytearray(database.read_bytes())
-    data[data.index(b"submitted")] ^= 1
+    at = data.index(b"submitted")
+    data[at] ^= 7
     database.write_bytes(bytes(data))
     assert main(["backup", str(tmp_path / "b.tar"), "--config", str(config)]) == 2
     assert "audit log of bob: record" in capsys.readouterr().err
     assert not (tmp_path / "b.tar").exists()
+    data[at] ^= 7
+    database.write_bytes(bytes(data))
+    bundle = next((tmp_path / "bob" / "state" / "bundles").iterdir())
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole[:700])
+    assert main(["backup", str(tmp_path / "b.tar"), "--config", str(config)]) == 2
+    assert "this job folder is damaged" in capsys.readouterr().err
+    bundle.write_bytes(whole)
+    assert main(["backup", str(tmp_path / "b.tar"), "--config", str(config)]) == 0
     (tmp_path / "no.tar").write_bytes(b"this is no tar" * 1000)
     empty(tmp_path)
     assert main(["restore", str(tmp_path / "no.tar"), "--config", str(config)]) == 2
