@@ -19,7 +19,7 @@ IMPORT_S = 10
 cores.
 """
 
-START_LEAD_S = 0.2
+START_LEAD_S = 0.12
 """One delivery on a busy machine, with room for a second try."""
 
 RPC_MAX_ATTEMPTS = 5

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from coordinator.app import Coordinator
 from coordinator.audit_command import add_audit, run_audit
 from coordinator.backup import backup, restore
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(document(options.interface), end="")
             return 0
         if options.command == "serve":
-            return asyncio.run(_serve(options.config))
+            return uvloop.run(_serve(options.config))
         if options.command == "audit":
             return run_audit(options)
         config = load_config(options.config)

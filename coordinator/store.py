@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -205,10 +206,10 @@ class Store:
         if not rows:
             return None
         row = rows[0]
-        known = [Statement.model_validate_json(r[0]) for r in self._all("get_statements", job_id=job_id)]
+        known = [_statement(r[0]) for r in self._all("get_statements", job_id=job_id)]
         fields: dict[str, Any] = {f: bool(row[f]) if f in ("settled", "driver_gone") else row[f] for f in _FIELDS}
         job = Job(job_id, self._me, Phase(row["phase"]), {s.key: s for s in known}, slot=row["slot"], **fields)
-        seconds = [Statement.model_validate_json(r[0]) for r in self._all("get_conflicts", job_id=job_id)]
+        seconds = [_statement(r[0]) for r in self._all("get_conflicts", job_id=job_id)]
         return replace(job, conflicts=tuple((job.statements[s.key], s) for s in seconds))
 
     def job_ids(self, limit: int = 1000) -> list[str]:
@@ -348,6 +349,12 @@ class Store:
     def events_of(self, job_id: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first."""
         return [json.loads(r[0]) for r in self._all("events_of_job", job_id=job_id)]
+
+
+@lru_cache(maxsize=2000)
+def _statement(content: str) -> Statement:
+    """A statement never changes, and each look at a job reads all of them again."""
+    return Statement.model_validate_json(content)
 
 
 def _statement_row(s: Statement) -> dict[str, Any]:
