@@ -73,8 +73,18 @@ def settle(job: Job, seen: Observed) -> Commit | None:
     if attempt and set(outcomes) == set(job.proposal.parties):
         phase, why = label(outcomes)
         why = f"every signature is in: {why}"
+        if phase is Phase.FAILED and retry_possible(job, outcomes):
+            # the initiator may have gone on after this attempt: only its final decision settles the job
+            return _no_further_attempt(job, why) if job.leads else None
         return Commit(Step.SETTLE, why, phase=_unless_same(job, phase), changes={"settled": True})
     return None
+
+
+def _no_further_attempt(job: Job, why: str) -> Commit:
+    n = job.attempt + 1
+    body = DecisionBody(verdict="abort", code="deadline", reason=why[:2000], final="failed")
+    changes = {"attempt": n, "settled": True}
+    return Commit(Step.DECIDE_ABORT, why, (Draft(Kind.DECISION, n, body),), _unless_same(job, Phase.FAILED), changes)
 
 
 def _unless_same(job: Job, phase: Phase) -> Phase | None:

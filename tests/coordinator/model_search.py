@@ -48,31 +48,35 @@ def play(seeds: range) -> Found:
     return found
 
 
-def search(first: int, count: int, workers: int, progress: Callable[[int], None] = lambda done: None) -> Found:
-    """Play `count` schedules from seed `first` on."""
-    total, done = Found(), 0
-    chunks = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
+def search(first: int, wanted: int, workers: int, progress: Callable[[int], None] = lambda done: None) -> Found:
+    """Play schedules from seed `first` on until `wanted` of them were different, or one broke an invariant."""
+    total = Found()
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for seeds, found in zip(chunks, pool.imap(play, chunks), strict=True):
-            total.ends.update(found.ends)
-            total.stories |= found.stories
-            done += len(seeds)
-            progress(done)
-            if found.broken:
-                total.broken = found.broken
-                return total
+        while total.distinct < wanted:
+            last = first + wanted - total.distinct
+            chunks = [range(at, min(at + CHUNK, last)) for at in range(first, last, CHUNK)]
+            for found in pool.imap(play, chunks):
+                total.ends.update(found.ends)
+                total.stories |= found.stories
+                progress(total.distinct)
+                if found.broken:
+                    total.broken = found.broken
+                    return total
+            first = last
     return total
 
 
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    began = time.monotonic()
+    began = shown = time.monotonic()
 
     def progress(done: int) -> None:
-        if done % 1000 == 0 or done == count:
-            rate = done / (time.monotonic() - began)
-            print(f"{done:>8,} of {count:,} schedules, {rate:.0f} a second", flush=True)
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown > 15 or done >= count:
+            shown = now
+            print(f"{done:>8,} of {count:,} distinct schedules, {done / (now - began):.0f} a second", flush=True)
 
     found = search(first, count, os.cpu_count() or 1, progress)
     if found.broken:

@@ -25,10 +25,16 @@ COUNT = 2000
 def test_every_schedule_keeps_the_invariants() -> None:
     found = search(0, COUNT, workers=os.cpu_count() or 1)
     assert found.broken == ""
-    assert found.distinct == COUNT
+    assert found.distinct >= COUNT
     # a search that never reaches an end of some kind, or seldom starts, would prove little
     assert {"succeeded", "failed", "cancelled"} <= set(found.ends), found.ends
     assert found.ends["succeeded"] > COUNT // 2
+
+
+@pytest.mark.parametrize("seed", [38568])
+def test_a_schedule_that_once_broke_an_invariant(seed: int) -> None:
+    """38568: the initiator cancelled between two attempts and died; the other settled on the attempt before."""
+    World(seed).run()
 
 
 Rule = Callable[[Job, Observed], Commit | None]

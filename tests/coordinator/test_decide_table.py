@@ -362,6 +362,18 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         (P.CANCELLED, None, "every signature"),
     ),
     (
+        "the initiator may have gone on after a failure that allows it",
+        job("bob", P.FAILED, outcome("bob", **FAILED), outcome("alice", **FAILED), about=TWICE, **ENDED),
+        {"now": LATE},
+        None,
+    ),
+    (
+        "the initiator says that it has not",
+        job("alice", P.FAILED, outcome("bob", **FAILED), outcome("alice", **FAILED), about=TWICE, **ENDED),
+        {"now": LATE},
+        (None, Kind.DECISION, "every signature"),
+    ),
+    (
         "asked for an attempt after the end",
         job("bob", P.FAILED, prepare(2), **ENDED),
         {},
