@@ -143,9 +143,8 @@ class Doer:
     async def _prove_ways(self, job: Job, slot: int) -> None:
         try:
             await self._c.ways.hold(job, slot)
-            if (
-                self._c.store.used_slots().get(slot) != job.job_id
-            ):  # given back meanwhile: another job may need the ports
+            if self._c.store.used_slots().get(slot) != job.job_id:
+                # given back meanwhile: the next job needs the ports
                 self._c.ways.release(job.job_id)
                 return
             # a peer that is silent for peer_lost_after_s ends the attempt by that name; this is the bound for the rest
