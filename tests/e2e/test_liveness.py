@@ -81,17 +81,26 @@ class Attempt:
     heads: dict[str, Nodes]
     groups: dict[str, int]  # party -> process group of its driver
 
+    def _get(self, party: str, *arguments: str) -> Any:
+        """JSON from inside a head; None when nobody answers. Now and then an exec loses the begin of its output."""
+        for _ in range(5):
+            code, text = self.heads[party].run("head", "python3", "-c", GET, *arguments)
+            if code:
+                return None
+            with suppress(ValueError):
+                return json.loads(text)
+        raise AssertionError(f"{party}: no JSON: {text[:300]!r}")
+
     def view(self, party: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:8080/api/v1/jobs/{self.job_id}"
-        code, text = self.heads[party].run("head", "python3", "-c", GET, url, "/etc/consortium/secrets/operator.token")
-        return json.loads(text) if code == 0 else {}
+        return self._get(party, url, "/etc/consortium/secrets/operator.token") or {}
 
     def ray_lives(self, party: str) -> bool:
         """Ray's own word on the driver. A Ray that was started anew knows nothing, and runs nothing."""
-        code, text = self.heads[party].run("head", "python3", "-c", GET, "http://127.0.0.1:8265/api/jobs/")
-        if code:
+        found = self._get(party, "http://127.0.0.1:8265/api/jobs/")
+        if found is None:
             return True
-        jobs = {job["submission_id"]: job["status"] for job in json.loads(text)}
+        jobs = {job["submission_id"]: job["status"] for job in found}
         return jobs.get(f"consortium-{self.job_id}-1") in ("PENDING", "RUNNING")
 
     def processes(self, party: str) -> list[str]:
