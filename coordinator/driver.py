@@ -19,6 +19,7 @@ from coordinator.statements import DecisionBody, job_name
 
 _FOLDER, _FILE = 0o2770, 0o640  # shared with the group under which Ray runs the driver
 _READ_LIMIT = 10_000_000
+_READY = "ready_at"  # in session.json, written by the driver
 _READY_POLL_S = 0.01
 _LEASE_GRACE_S = 2.0  # a coordinator that is restarted at once finds its driver alive
 
@@ -65,7 +66,7 @@ async def await_ready(context: Context, job: Job, limit_s: float) -> None:
     """Return as soon as the driver says that it has loaded, or after `limit_s`."""
     output = context.attempt_dir(job.job_id, job.attempt) / "output"
     end = time.monotonic() + limit_s
-    while not _is_ready(output) and time.monotonic() < end:
+    while _READY not in _json(output / "session.json") and time.monotonic() < end:
         await asyncio.sleep(_READY_POLL_S)
 
 
@@ -122,11 +123,12 @@ async def observe(context: Context, job: Job) -> Driver:
         return Driver("unreachable", str(e))
     context.ray_failing_since = None
     output = context.attempt_dir(job.job_id, job.attempt) / "output"
-    started = _started_at(output)
+    times = _json(output / "session.json")
+    started = _started_at(times)
     if state is State.UNKNOWN:
         return Driver("absent", started_at=started)
     if state in (State.PENDING, State.RUNNING):
-        return Driver("live", ready=_is_ready(output), started_at=started)
+        return Driver("live", ready=_READY in times, started_at=started)
     if state is State.STOPPED:
         return Driver("stopped", "the driver was stopped through Ray", "driver-stopped", True, started_at=started)
     result = read_output(output / "result.json")
@@ -161,12 +163,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_ready(output: Path) -> bool:
-    return "ready_at" in _json(output / "session.json")
-
-
-def _started_at(output: Path) -> float | None:
-    value = _json(output / "session.json").get("sf_init_entered_at")
+def _started_at(times: dict[str, Any]) -> float | None:
+    value = times.get("sf_init_entered_at")
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1e11 else None
 
 

@@ -120,7 +120,8 @@ class Worker:
             return
         await self._c.store.durable()
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
-        self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt))
+        ended = job.phase is Phase.ENDING and new.phase is not job.phase
+        self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt) if ended else None)
         if job.slot is not None and new.slot is None:
             self._c.forget(job)
         if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):
