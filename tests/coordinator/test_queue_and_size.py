@@ -113,7 +113,7 @@ def test_jobs_on_separate_slots_run_at_the_same_time(tmp_path: Path) -> None:
 
 def test_a_job_not_started_in_its_time_is_given_up_everywhere(tmp_path: Path) -> None:
     async def run() -> None:
-        async with rig(tmp_path, timeouts=QUICK | {"peer_lost_after_s": 1}) as r:
+        async with rig(tmp_path, timeouts=QUICK) as r:
             first = await r.submit("alice", parameters={"seconds": 3})
             await r.until(first, "running")
             job_id = await r.submit("alice", start_within_s=1)
