@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from consortium.errors import ConsortiumError
+from consortium.folders import INSTALLATION
 
-ROLES = Path(__file__).resolve().parent.parent / "roles"
+ROLES = INSTALLATION / "roles"
 
 HostVars = Mapping[str, Any]
 Inventory = Mapping[str, Mapping[str, HostVars]]

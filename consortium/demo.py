@@ -7,7 +7,6 @@ send one another: the public party file.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import shutil
@@ -20,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
-
+from consortium.engine import engine_address
 from consortium.errors import ConsortiumError
+from consortium.folders import INSTALLATION
 
-ROOT = Path(__file__).resolve().parent.parent
 JOBS = ("psi", "logistic_regression")
 
 
@@ -98,7 +96,7 @@ class Demo:
 
     def generate_data(self) -> dict[str, dict[str, str]]:
         """Make each institution's own tables in its own workspace. Party → dataset → path relative to it."""
-        from jobs import data
+        from consortium import example_data as data
 
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
@@ -149,7 +147,7 @@ class Demo:
 
     def run_job(self, job: str, initiator: str = "alice", timeout_s: int = 900) -> dict[str, Any]:
         """Submit at `initiator`, approve at everybody else, wait, and return the initiator's view of the outcome."""
-        submitted = self.json(initiator, "job", "submit", str(ROOT / "jobs" / job))
+        submitted = self.json(initiator, "job", "submit", str(INSTALLATION / "jobs" / job))
         job_id = str(submitted["job_id"])
         for party in self.parties:
             if party.name != initiator:
@@ -167,13 +165,6 @@ class Demo:
 
 class CommandFailed(ConsortiumError):
     """A command of the demo did not end well; its own message says why."""
-
-
-def engine_address() -> str:
-    """The address at which containers reach ports that this machine publishes: the engine's default bridge."""
-    config = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]
-    # An engine that was just started leaves the gateway out; it is the subnet's first address then.
-    return str(config.get("Gateway") or next(ipaddress.ip_network(config["Subnet"]).hosts()))
 
 
 def run(demo: Demo, jobs: Sequence[str] = JOBS) -> None:

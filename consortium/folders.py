@@ -1,4 +1,4 @@
-"""The per-user cache folder, and a lock for work that two commands must not do at once."""
+"""Where the installation and the per-user cache lie, and a lock for work that two commands must not do at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+INSTALLATION = PACKAGE / "bundle" if (PACKAGE / "bundle").is_dir() else PACKAGE.parent
+"""Holds roles/, templates/, jobs/, airgap/ and the Pulumi program: the checkout, or what a wheel carries of it."""
+COORDINATOR = PACKAGE.parent / "coordinator"
+"""The coordinator's source, which goes onto nodes."""
 
 
 def cache_folder() -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 from consortium import files
 from consortium.documents import CONSORTIUM_FILE, PARTIES_FOLDER, STACKS_FOLDER
 from consortium.errors import ConsortiumError, DocumentErrors
+from consortium.folders import INSTALLATION
 from consortium.spec import Consortium
 from consortium.timeouts import TimeoutBudget
 from consortium.validation import validate
 from consortium.workspace import PRIVATE
 from consortium.yamlfile import YamlFile, parse_yaml
 
-INSTALLATION = Path(__file__).resolve().parent.parent
 COPIED = ("Pulumi.yaml", "__main__.py")
 VERSIONS = {"python": "3.11", "secretflow": "1.11.0b1", "ray": "2.9.3", "rayfed": "0.2.1a2", "spu": "0.9.3b0"}
 """What the node image is locked to."""

@@ -26,7 +26,7 @@ from docker.types import Mount
 
 from consortium.ansible import ROLES, Event, run_playbook
 from consortium.base_image import DEFAULT_BASE, ensure_base
-from consortium.folders import cache_folder, locked
+from consortium.folders import COORDINATOR, cache_folder, locked
 from consortium.image_downloads import TOOLS, BakeFailed, Downloads, environment, mounts
 from consortium.spec import Model
 
@@ -34,7 +34,6 @@ __all__ = ["BakeFailed", "Downloads", "bake", "content_digest", "image_name", "n
 
 REPOSITORY = "consortium-node"
 BAKE = ROLES / "bake.yml"
-COORDINATOR = ROLES.parent / "coordinator"
 Progress = Callable[[str], None]
 
 

@@ -18,8 +18,9 @@ import jinja2
 from markupsafe import Markup
 
 from consortium.errors import ConsortiumError
+from consortium.folders import INSTALLATION
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+TEMPLATES = INSTALLATION / "templates"
 
 _TO_ESCAPE = re.compile(r"[\u007f-\uffff]")
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")

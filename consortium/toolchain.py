@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from consortium.errors import ConsortiumError
+from consortium.folders import INSTALLATION
 
-AIRGAP = Path(__file__).resolve().parent.parent / "airgap" / "install"
+AIRGAP = INSTALLATION / "airgap" / "install"
 
 
 class ToolchainMissing(ConsortiumError):

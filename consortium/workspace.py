@@ -30,6 +30,8 @@ class Workspace:
     """One institution's checkout; `root` holds consortium.yaml."""
 
     root: Path
+    throwaway: bool = False
+    """State and passphrase are the workspace's own, whatever backend the operator's environment names."""
 
     @classmethod
     def find(cls, given: Path | None = None) -> Workspace:
@@ -93,7 +95,7 @@ class Workspace:
 
     def make_passphrase(self) -> bool:
         """Create the passphrase if the operator neither has one nor brings his own. Returns whether it was made."""
-        if _own_passphrase(os.environ) or self.passphrase_file.exists():
+        if _own_passphrase(self._given()) or self.passphrase_file.exists():
             return False
         return files.write(self.passphrase_file, secrets.token_urlsafe(32) + "\n", private=True)
 
@@ -101,9 +103,13 @@ class Workspace:
     def _toolchain(self) -> dict[str, str]:
         return toolchain.pulumi_environment()
 
+    def _given(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """Of an environment what counts here."""
+        return {k: v for k, v in environment.items() if not (self.throwaway and k in _OPERATORS_CHOICE)}
+
     def environment(self) -> dict[str, str]:
         """The environment in which Pulumi runs here; what the operator set himself is left alone."""
-        environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **self._toolchain}
+        environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **self._given(self._toolchain)}
         if not environment.get("PULUMI_BACKEND_URL"):
             state = files.private_folder(self.private / "state")
             environment["PULUMI_BACKEND_URL"] = state.as_uri()
@@ -166,6 +172,15 @@ class Workspace:
                 return PulumiFailed(what, where=f"{name} in {self.root}", value=_place(self), fix=fix)
         text = "its message stands above" if shown else said.strip()
         return PulumiFailed(f"{name} ended with exit code {code}", where=str(self.root), value=text)
+
+
+_OPERATORS_CHOICE = (
+    "PULUMI_BACKEND_URL",
+    "PULUMI_CONFIG_PASSPHRASE",
+    "PULUMI_CONFIG_PASSPHRASE_FILE",
+    "PULUMI_STACK",
+    "CONSORTIUM_TOKEN",
+)
 
 
 def _own_passphrase(environment: Mapping[str, str]) -> bool:

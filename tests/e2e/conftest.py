@@ -10,7 +10,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from consortium.demo import Demo, DemoParty, engine_address
+from consortium.demo import Demo, DemoParty
+from consortium.engine import engine_address
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from consortium import trust
-from consortium.demo import Demo, DemoParty, engine_address
+from consortium.demo import Demo, DemoParty
+from consortium.engine import engine_address
 from consortium.errors import EXIT_DOCUMENTS, EXIT_UNREACHABLE
 from tests.e2e.conftest import Nodes, free_ports
 

@@ -19,7 +19,8 @@ import docker
 import pytest
 
 from consortium.client import Coordinator, operator_token
-from consortium.demo import Demo, engine_address
+from consortium.demo import Demo
+from consortium.engine import engine_address
 from consortium.workspace import Workspace
 from tests.e2e.conftest import Nodes
 

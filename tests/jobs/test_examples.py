@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import data
+from consortium import example_data as data
 
 FOLDERS = sorted(path.parent for path in Path(data.__file__).parent.glob("*/job.yaml"))
 FIELDS = {"name", "description", "program", "parties", "datasets", "parameters", "results", "max_attempts"}

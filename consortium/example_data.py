@@ -1,4 +1,7 @@
-"""The demo's datasets, the same on every machine: `python -m jobs.data FOLDER` writes FOLDER/<party>/<dataset>.csv."""
+"""The demo's datasets, the same on every machine.
+
+`python -m consortium.example_data FOLDER` writes FOLDER/<party>/<dataset>.csv.
+"""
 
 import csv
 import hashlib
@@ -22,7 +25,7 @@ def psi(folder: Path, rows: int = ROWS, common: int = COMMON) -> None:
         "bob/patients.csv": (range(rows - common, 2 * rows - common), ("height_cm", "visits")),
     }
     for name, (people, columns) in tables.items():
-        chance = random.Random(name)
+        chance = random.Random(name)  # noqa: S311 the same tables everywhere is what is wanted
         order = list(people)
         chance.shuffle(order)
         path = folder / name
@@ -40,7 +43,7 @@ def logistic_regression(folder: Path) -> None:
     source = load_breast_cancer()
     names = [str(name).replace(" ", "_") for name in source.feature_names]
     order = list(range(len(source.target)))
-    random.Random("tumours").shuffle(order)
+    random.Random("tumours").shuffle(order)  # noqa: S311
     tables = {
         "alice/tumours_shape.csv": (range(10), True),
         "bob/tumours_texture.csv": (range(10, 30), False),
