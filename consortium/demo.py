@@ -8,9 +8,7 @@ send one another: the public party file.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consortium import subcommand
 from consortium.engine import engine_address
-from consortium.errors import ConsortiumError
 from consortium.folders import INSTALLATION
+from consortium.subcommand import CommandFailed
 
 JOBS = ("psi", "logistic_regression")
 
@@ -53,22 +52,7 @@ class Demo:
         Returns its standard output if `capture`. Raises CommandFailed with what it said.
         """
         _say(f"{party}$ consortium {' '.join(arguments)}", dim=capture)
-        done = subprocess.run(
-            [sys.executable, "-m", "consortium", *arguments],
-            cwd=self.workspace(party),
-            env={k: v for k, v in os.environ.items() if not k.startswith(("CONSORTIUM_", "PULUMI_"))},
-            stdout=subprocess.PIPE if capture else None,
-            stderr=subprocess.PIPE if capture else None,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise CommandFailed(
-                f"`consortium {' '.join(arguments)}` ended with exit code {done.returncode}",
-                where=str(self.workspace(party)),
-                value=(done.stderr or "") if capture else "its message stands above",
-            )
-        return done.stdout or ""
+        return subcommand.run(self.workspace(party), *arguments, capture=capture)
 
     def json(self, party: str, *arguments: str) -> Any:
         return json.loads(self.consortium(party, *arguments, "--json", capture=True))
@@ -161,10 +145,6 @@ class Demo:
             if (self.workspace(party.name) / ".private").is_dir():
                 self.consortium(party.name, "down", "--yes")
         shutil.rmtree(self.folder, ignore_errors=False)
-
-
-class CommandFailed(ConsortiumError):
-    """A command of the demo did not end well; its own message says why."""
 
 
 def run(demo: Demo, jobs: Sequence[str] = JOBS) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from consortium.cli import _ephemeral
 from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, emit, open_workspace, say
 from consortium.documents import load_model
 from consortium.workspace import Workspace
@@ -28,13 +29,25 @@ def up(
     party: PartyOption = None,
     yes: YesOption = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Look first at what is really there.")] = False,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="A throw-away consortium of several parties, gone on Ctrl-C.")
+    ] = False,
+    parties: Annotated[int | None, typer.Option(min=2, max=10, help="With --ephemeral: how many. Default: 2.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, max=64, help="With --ephemeral: Ray workers of each.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="With --ephemeral: leave it up until it is reaped.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the institution what its documents say, with progress on the screen.
 
     Example: `consortium up --yes --refresh`
+
+    Example: `consortium up --ephemeral --parties 3`
     """
+    _ephemeral.refuse_without(ephemeral, parties=parties, workers=workers is not None, detach=detach)
+    if ephemeral:
+        _ephemeral.up(parties or 2, 1 if workers is None else workers, detach, as_json)
+        return
     place = open_workspace(workspace)
     flags = [*_flag("--yes", yes), *_flag("--refresh", refresh)]
     _live(place, _checked(place, party), "up", [*flags, *(more or [])], as_json)
