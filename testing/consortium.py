@@ -134,7 +134,7 @@ class Consortium:
             self._say(f"removed what a killed run left of {name}: {', '.join(removed) or 'its folder'}")
         engine = os.environ.get("DOCKER_HOST") or str(StackSettings.model_fields["engine"].default)
         image = self._image or bake(engine, downloads=Downloads.from_environment(os.environ), on_progress=self._say)
-        self._adopt(registry.claim(self._names, engine_address(), kept=self._kept))
+        self._adopt(registry.claim(self._names, engine_address()))
         try:
             self._say(f"{self.name}: keys and documents of {', '.join(self.parties)}")
             self._prepare(image, engine)
@@ -145,6 +145,8 @@ class Consortium:
             error.add_note("\n".join(f"--- {title}\n{text}" for title, text in self.logs().items()))
             registry.remove(self.engine, self._there)
             raise
+        if self._kept:
+            self._environment = self._there.kept()
         self._say(f"{self.name}: up")
         return self
 

@@ -12,6 +12,7 @@ up already (`consortium up --ephemeral --detach`), which saves the bring-up whil
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ def pytest_runtest_makereport(
 
 
 def _consortiums(item: pytest.Item) -> list[Consortium]:
+    if "testing.consortium" not in sys.modules:  # then no test has had one, and importing it takes a second
+        return []
     from testing.consortium import Consortium
 
     return [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Consortium)]

@@ -53,7 +53,7 @@ class Environment(BaseModel):
 
     name: str
     owner: Owner | None
-    """None: kept until somebody reaps it by name."""
+    """None: it is up, and kept until somebody reaps it by name."""
     gateway_ports: dict[str, int]
     operator_ports: dict[str, int]
 
@@ -67,7 +67,14 @@ class Environment(BaseModel):
         """Whether its owner is gone."""
         return self.owner is not None and not self.owner.alive
 
+    def kept(self) -> Environment:
+        """The same without an owner, registered."""
+        disowned = self.model_copy(update={"owner": None})
+        disowned.save()
+        return disowned
+
     def save(self) -> None:
+        """Register it as it is now."""
         files.write(self.folder / ENTRY, self.model_dump_json(indent=2) + "\n")
 
 
@@ -99,8 +106,11 @@ def find(name: str) -> Environment:
     )
 
 
-def claim(parties: Sequence[str], address: str, *, kept: bool = False) -> Environment:
-    """Register a consortium with a new name and ports that nobody else here has; gateways listen on `address`."""
+def claim(parties: Sequence[str], address: str) -> Environment:
+    """Register a consortium of this process, with a new name and ports that nobody else here has.
+
+    Gateways listen on `address`. Raises ConsortiumError where too few ports are free.
+    """
     with _exclusive():
         taken = {
             port for e in environments() for ports in (e.gateway_ports, e.operator_ports) for port in ports.values()
@@ -108,7 +118,7 @@ def claim(parties: Sequence[str], address: str, *, kept: bool = False) -> Enviro
         ports = _free_ports(address, 2 * len(parties), taken)
         environment = Environment(
             name=f"t-{secrets.token_hex(4)}",
-            owner=None if kept else Owner.this_process(),
+            owner=Owner.this_process(),
             gateway_ports={party: next(ports) for party in parties},
             operator_ports={party: next(ports) for party in parties},
         )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from consortium.cli._common import JsonOption, emit, say
 
-NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all whose owner is gone.")
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all whose owner is gone.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +26,7 @@ def list_environments(as_json: JsonOption = False) -> None:
     """
     from testing import registry
 
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "name": environment.name,
             "owner": environment.owner.pid if environment.owner else None,
@@ -48,7 +46,7 @@ def list_environments(as_json: JsonOption = False) -> None:
     emit(found, as_json, human)
 
 
-def reap(names: NamesArgument = None, as_json: JsonOption = False) -> None:
+def reap(names: Names = None, as_json: JsonOption = False) -> None:
     """Remove what a killed test run left: containers, networks, volumes, workspaces. May be run at any time.
 
     With names: those, whoever owns them.
