@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from consortium import subcommand
 from consortium.client import Coordinator, operator_token
 from consortium.documents import load_model
-from consortium.errors import ConsortiumError
+from consortium.errors import ConsortiumError, UsageError
 from consortium.folders import INSTALLATION
 from consortium.joining import Wishes, join
 from consortium.nodefiles import hosts_of
@@ -67,6 +67,14 @@ class Party:
     def workers(self) -> list[Node]:
         """The nodes with Ray workers."""
         return self._of("worker")
+
+    def node(self, name: str) -> Node:
+        """One node by its name without the party's: head, worker-1, gateway. Raises UsageError."""
+        for node in self.nodes:
+            if node.name == f"{self.name}-{name}":
+                return node
+        known = [node.name.removeprefix(f"{self.name}-") for node in self.nodes]
+        raise UsageError("no such node", where=self.name, value=name, allowed=", ".join(known))
 
     def _of(self, role: str) -> list[Node]:
         return [node for node in self.nodes if node.role == role]

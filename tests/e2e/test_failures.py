@@ -13,14 +13,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import yaml
 
 from consortium import trust
-from consortium.demo import Demo, DemoParty
-from consortium.engine import engine_address
+from consortium.demo import Demo
 from consortium.errors import EXIT_DOCUMENTS, EXIT_UNREACHABLE
-from tests.e2e.conftest import Nodes, free_ports
+from testing import Party, registry
+from tests.e2e.conftest import claimed_demo
 
 COMMAND = ("preview", "--party", "alice")
 
@@ -39,16 +40,12 @@ def run(workspace: Path, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, institutions: Demo) -> Path:
+def workspace(engine: docker.DockerClient, institutions: Demo) -> Iterator[Path]:
     """Alice's workspace of a consortium that was prepared and not yet brought up."""
-    gateways, operators = free_ports(engine_address(), 2), free_ports("127.0.0.1", 2)
-    demo = Demo(
-        folder=tmp_path_factory.mktemp("prepared"),
-        name="e2e-failures",
-        parties=(DemoParty("alice", gateways[0], operators[0]), DemoParty("bob", gateways[1], operators[1])),
-    )
+    demo = claimed_demo()
     demo.prepare()
-    return demo.workspace("alice")
+    yield demo.workspace("alice")
+    registry.reap(engine, [demo.name])
 
 
 @contextmanager
@@ -141,10 +138,10 @@ def test_an_image_that_is_not_there(workspace: Path) -> None:
         expect(workspace, "node image is not on this engine", "consortium-node:none", "consortium image bake")
 
 
-def test_a_peer_that_is_down_is_named_and_the_job_can_be_run_again(institutions: Demo, bob: Nodes) -> None:
+def test_a_peer_that_is_down_is_named_and_the_job_can_be_run_again(institutions: Demo, bob: Party) -> None:
     alice = institutions.workspace("alice")
     psi = str(Path(__file__).resolve().parents[2] / "jobs" / "psi")
-    bob["gateway"].pause()
+    bob.node("gateway").container.pause()
     try:
         until = time.monotonic() + 60
         while institutions.json("alice", "status")["peers"]["bob"]["up"]:
@@ -156,6 +153,6 @@ def test_a_peer_that_is_down_is_named_and_the_job_can_be_run_again(institutions:
         assert "fix:" in text
         assert "Traceback" not in text
     finally:
-        bob["gateway"].unpause()
+        bob.node("gateway").container.unpause()
     institutions.wait_until_connected()
     assert institutions.run_job("psi")["results"]["alice"]["result"]["intersection"] > 0

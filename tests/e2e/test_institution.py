@@ -13,7 +13,7 @@ import pytest
 
 from consortium.demo import Demo
 from consortium.workspace import Workspace
-from tests.e2e.conftest import Nodes
+from testing import Party
 
 PROBE = """
 import socket, sys
@@ -25,8 +25,8 @@ except OSError as error:
 """
 
 
-def reaches(nodes: Nodes, role: str, host: str, port: int) -> bool:
-    code, _ = nodes.run(role, "python3", "-c", PROBE, host, str(port))
+def reaches(party: Party, role: str, host: str, port: int) -> bool:
+    code, _ = party.node(role).run("python3", "-c", PROBE, host, str(port))
     return code == 0
 
 
@@ -46,8 +46,8 @@ def test_outputs_say_where_things_are(institutions: Demo) -> None:
 
 
 @pytest.mark.parametrize("role", ["head", "worker-1", "gateway"])
-def test_every_node_is_limited_labelled_watched_and_restarted(alice: Nodes, role: str) -> None:
-    node = alice[role]
+def test_every_node_is_limited_labelled_watched_and_restarted(alice: Party, role: str) -> None:
+    node = alice.node(role).container
     assert node.attrs["HostConfig"]["Memory"] > 0
     assert node.attrs["HostConfig"]["NanoCpus"] > 0
     assert node.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
@@ -56,17 +56,17 @@ def test_every_node_is_limited_labelled_watched_and_restarted(alice: Nodes, role
     assert not node.attrs["HostConfig"]["Privileged"]
 
 
-def test_the_head_and_its_worker_form_one_ray_cluster(alice: Nodes) -> None:
-    code, text = alice.run("head", "/opt/secretflow/bin/ray", "status", user="ray")
+def test_the_head_and_its_worker_form_one_ray_cluster(alice: Party) -> None:
+    code, text = alice.node("head").run("/opt/secretflow/bin/ray", "status", user="ray")
     assert code == 0, text
     assert len(re.findall(r"^ *1 node_", text, re.M)) == 2, text
 
 
-def test_nodes_reach_a_peer_only_through_their_gateway(alice: Nodes, bob: Nodes, institutions: Demo) -> None:
+def test_nodes_reach_a_peer_only_through_their_gateway(alice: Party, bob: Party, institutions: Demo) -> None:
     ports = {"head": (6379, 8080, 8081, 8265, 20000), "worker-1": (8265, 10002), "gateway": (8443, 8080, 21000, 9901)}
     for role, tried in ports.items():
         for port in tried:
-            assert not reaches(alice, "head", bob.address(role), port), f"bob's {role}:{port} is open to alice's head"
+            assert not reaches(alice, "head", bob.node(role).address, port), f"alice's head reaches bob's {role}:{port}"
     public = institutions.json("bob", "outputs")["gateway_endpoint"].split(":")
     assert not reaches(alice, "head", public[0], int(public[1])), "alice's head has a way out of its own"
     assert reaches(alice, "gateway", public[0], int(public[1])), "the probe itself must be able to say yes"
@@ -114,13 +114,13 @@ def test_no_secret_stands_in_clear_in_state_or_documents(institutions: Demo, sec
 
 
 def test_no_secret_stands_in_arguments_environment_or_logs(
-    engine: docker.DockerClient, alice: Nodes, secret_lines: dict[str, str]
+    engine: docker.DockerClient, alice: Party, secret_lines: dict[str, str]
 ) -> None:
     for role in ("head", "worker-1", "gateway"):
-        node = alice[role]
+        node = alice.node(role).container
         seen = json.dumps(node.attrs) + node.logs().decode(errors="replace")
-        seen += alice.run(role, "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")[1]
-        seen += alice.run(role, "sh", "-c", "cat /var/log/consortium/*/* 2>/dev/null")[1]
+        seen += alice.node(role).run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")[1]
+        seen += alice.node(role).run("sh", "-c", "cat /var/log/consortium/*/* 2>/dev/null")[1]
         for name, line in secret_lines.items():
             assert line not in seen, f"{name} stands in clear at {role}"
 
@@ -136,28 +136,28 @@ def test_bobs_stack_never_read_a_private_file_of_alice(institutions: Demo) -> No
     assert Path("parties/alice.yaml") in same
 
 
-def test_a_job_program_cannot_read_the_institutions_keys(alice: Nodes) -> None:
+def test_a_job_program_cannot_read_the_institutions_keys(alice: Party) -> None:
     for path in ("/etc/consortium/secrets/signing.key", "/etc/consortium/secrets/operator.token"):
-        code, text = alice.run("head", "cat", path, user="ray")
+        code, text = alice.node("head").run("cat", path, user="ray")
         assert code != 0
         assert "Permission denied" in text
 
 
-def test_drift_on_a_node_is_found_by_a_refresh_and_mended_by_the_next_up(institutions: Demo, alice: Nodes) -> None:
+def test_drift_on_a_node_is_found_by_a_refresh_and_mended_by_the_next_up(institutions: Demo, alice: Party) -> None:
     workspace = Workspace.find(institutions.workspace("alice"))
-    before = alice.read("worker-1", "/etc/consortium/health.json")
-    alice.run("worker-1", "sh", "-c", "echo strange >> /etc/consortium/health.json")
+    before = alice.node("worker-1").read("/etc/consortium/health.json")
+    alice.node("worker-1").run("sh", "-c", "echo strange >> /etc/consortium/health.json")
     said = workspace.pulumi("refresh", "--yes", party="alice")
     assert "alice-worker-1 has drifted" in said
     said = workspace.pulumi("up", "--yes", "--skip-preview", party="alice")
     assert "1 updated" in said, said
-    assert alice.read("worker-1", "/etc/consortium/health.json") == before
+    assert alice.node("worker-1").read("/etc/consortium/health.json") == before
 
 
-def test_a_removed_container_is_made_again_by_up_with_refresh(institutions: Demo, alice: Nodes) -> None:
-    alice["worker-1"].remove(force=True)
+def test_a_removed_container_is_made_again_by_up_with_refresh(institutions: Demo, alice: Party) -> None:
+    alice.node("worker-1").container.remove(force=True)
     institutions.consortium("alice", "up", "--yes", "--refresh", "--", "--skip-preview", capture=True)
-    alice["worker-1"].reload()
-    assert alice["worker-1"].status == "running"
-    code, text = alice.run("worker-1", "/usr/local/bin/node-health")
+    alice.node("worker-1").container.reload()
+    assert alice.node("worker-1").container.status == "running"
+    code, text = alice.node("worker-1").run("/usr/local/bin/node-health")
     assert code == 0, text

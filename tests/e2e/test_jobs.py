@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from consortium.demo import Demo
-from tests.e2e.conftest import Nodes
+from testing import Party
 
 
 def column(path: Path, name: str) -> list[str]:
@@ -22,17 +22,17 @@ def column(path: Path, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def psi(institutions: Demo, alice: Nodes, bob: Nodes) -> dict[str, Any]:
+def psi(institutions: Demo, alice: Party, bob: Party) -> dict[str, Any]:
     """The job's outcome, and what passed the two gateways while it ran."""
-    before = {nodes.party: access_log(nodes) for nodes in (alice, bob)}
+    before = {nodes.name: access_log(nodes) for nodes in (alice, bob)}
     outcome = institutions.run_job("psi")
     time.sleep(2)  # Envoy writes its access log once a second
-    passed = {nodes.party: access_log(nodes)[len(before[nodes.party]) :] for nodes in (alice, bob)}
+    passed = {nodes.name: access_log(nodes)[len(before[nodes.name]) :] for nodes in (alice, bob)}
     return {**outcome, "passed": passed}
 
 
-def access_log(nodes: Nodes) -> list[dict[str, Any]]:
-    text = nodes.read("gateway", "/var/log/consortium/access/access.log")
+def access_log(nodes: Party) -> list[dict[str, Any]]:
+    text = nodes.node("gateway").read("/var/log/consortium/access/access.log")
     return [json.loads(line) for line in text.splitlines()]
 
 

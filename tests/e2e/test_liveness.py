@@ -22,7 +22,7 @@ from consortium.client import Coordinator, operator_token
 from consortium.demo import Demo
 from consortium.engine import engine_address
 from consortium.workspace import Workspace
-from tests.e2e.conftest import Nodes
+from testing import Party
 
 PEER_LOST_AFTER_S = 10  # of the demo's consortium.yaml
 LIMIT_S = PEER_LOST_AFTER_S + 5
@@ -79,13 +79,13 @@ class Attempt:
     """A running attempt, seen from inside the heads: the operator's way in leads through a gateway that may be down."""
 
     job_id: str
-    heads: dict[str, Nodes]
+    heads: dict[str, Party]
     groups: dict[str, int]  # party -> process group of its driver
 
     def _get(self, party: str, *arguments: str) -> Any:
         """JSON from inside a head; None when nobody answers. Now and then an exec loses the begin of its output."""
         for _ in range(5):
-            code, text = self.heads[party].run("head", "python3", "-c", GET, *arguments)
+            code, text = self.heads[party].node("head").run("python3", "-c", GET, *arguments)
             if code:
                 return None
             with suppress(ValueError):
@@ -106,7 +106,7 @@ class Attempt:
 
     def processes(self, party: str) -> list[str]:
         """The driver's process group, and the actors of rayfed that belong to it."""
-        _, text = self.heads[party].run("head", "ps", "-eo", "pgid=,args=")
+        _, text = self.heads[party].node("head").run("ps", "-eo", "pgid=,args=")
         lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
         return [what for group, what in lines if int(group) == self.groups[party] or "ProxyActor" in what]
 
@@ -121,7 +121,7 @@ class Attempt:
 class Liveness:
     """Starts attempts and waits for their ends."""
 
-    def __init__(self, demo: Demo, heads: dict[str, Nodes]) -> None:
+    def __init__(self, demo: Demo, heads: dict[str, Party]) -> None:
         self.heads = heads
         self._own = {
             p.name: Coordinator(
@@ -143,11 +143,11 @@ class Liveness:
 
     def _connected(self, party: str, attempt: Attempt) -> bool:
         path = f"/var/lib/consortium-jobs/{attempt.job_id}/1/output/session.json"
-        code, text = self.heads[party].run("head", "cat", path)
+        code, text = self.heads[party].node("head").run("cat", path)
         return code == 0 and "sf_init_done_at" in text and attempt.view(party).get("phase") == "running"
 
     def _group(self, party: str, job_id: str) -> int:
-        _, text = self.heads[party].run("head", "ps", "-u", "ray", "-o", "pgid=,args=")
+        _, text = self.heads[party].node("head").run("ps", "-u", "ray", "-o", "pgid=,args=")
         (found,) = {int(line.split()[0]) for line in text.splitlines() if f"/{job_id}/1/program/main.py" in line}
         return found
 
@@ -177,41 +177,41 @@ class Liveness:
 
 
 @pytest.fixture(scope="module")
-def liveness(institutions: Demo, alice: Nodes, bob: Nodes) -> Liveness:
+def liveness(institutions: Demo, alice: Party, bob: Party) -> Liveness:
     return Liveness(institutions, {"alice": alice, "bob": bob})
 
 
-def test_a_killed_driver(liveness: Liveness, bob: Nodes) -> None:
+def test_a_killed_driver(liveness: Liveness, bob: Party) -> None:
     attempt = liveness.start()
     assert attempt.processes("bob"), "the test itself must see what it says is gone afterwards"
-    bob.run("head", "pkill", "-KILL", "-f", f"/{attempt.job_id}/1/program/main.py")
+    bob.node("head").run("pkill", "-KILL", "-f", f"/{attempt.job_id}/1/program/main.py")
     found = liveness.ends(attempt, "bob", "alice")
     assert found["bob"]["cause"] == "driver-failed"
     assert found["alice"]["error"].startswith("bob failed: the driver ended with an error"), found["alice"]
     liveness.agree(attempt)
 
 
-def test_a_killed_ray_head(liveness: Liveness, bob: Nodes) -> None:
+def test_a_killed_ray_head(liveness: Liveness, bob: Party) -> None:
     attempt = liveness.start()
-    bob.run("head", "pkill", "-KILL", "-u", "ray", "gcs_server")
+    bob.node("head").run("pkill", "-KILL", "-u", "ray", "gcs_server")
     found = liveness.ends(attempt, "alice", "bob")
     assert "Ray" in found["bob"]["error"], found["bob"]
     assert found["alice"]["error"].startswith("bob failed: "), found["alice"]
     assert "Ray" in found["alice"]["error"], found["alice"]
     liveness.agree(attempt)
-    until(lambda: bob.run("head", "/usr/local/bin/node-health")[0] == 0, 60, lambda: "Ray did not come back")
+    until(lambda: bob.node("head").run("/usr/local/bin/node-health")[0] == 0, 60, lambda: "Ray did not come back")
 
 
 def test_a_killed_coordinator_comes_back_to_its_attempt_and_one_that_stays_away_is_lost(
-    liveness: Liveness, bob: Nodes
+    liveness: Liveness, bob: Party
 ) -> None:
     attempt = liveness.start()
-    bob.run("head", "pkill", "-KILL", "-u", "coordinator", "-f", "coordinator serve")
+    bob.node("head").run("pkill", "-KILL", "-u", "coordinator", "-f", "coordinator serve")
     until(lambda: attempt.view("bob"), 10, lambda: "the coordinator did not come back")
     time.sleep(3)
     assert {attempt.view(p)["phase"] for p in ("alice", "bob")} == {"running"}, "the attempt is kept at both"
 
-    bob.run("head", "sv", "down", "/etc/service/coordinator")
+    bob.node("head").run("sv", "down", "/etc/service/coordinator")
     try:
         found = liveness.ends(attempt, "alice")
         assert "bob is lost" in found["alice"]["error"]
@@ -222,20 +222,20 @@ def test_a_killed_coordinator_comes_back_to_its_attempt_and_one_that_stays_away_
             lambda: not left(), 5, lambda: f"nobody is there to end bob's driver: its lease must have run out: {left()}"
         )
     finally:
-        bob.run("head", "sv", "up", "/etc/service/coordinator")
+        bob.node("head").run("sv", "up", "/etc/service/coordinator")
     found = liveness.ends(attempt, "bob")
     ways = ("alice failed: bob is lost", "alice is lost", "the driver ended itself: its coordinator was gone")
     assert found["bob"]["error"].startswith(ways), found["bob"]
     liveness.agree(attempt)
 
 
-def test_a_paused_gateway(liveness: Liveness, bob: Nodes) -> None:
+def test_a_paused_gateway(liveness: Liveness, bob: Party) -> None:
     attempt = liveness.start()
-    bob["gateway"].pause()
+    bob.node("gateway").container.pause()
     try:
         found = liveness.ends(attempt, "alice", "bob")
     finally:
-        bob["gateway"].unpause()
+        bob.node("gateway").container.unpause()
     for party, peer in (("alice", "bob"), ("bob", "alice")):
         error = found[party]["error"]
         assert f"{peer} is lost" in error, error
@@ -257,9 +257,9 @@ sys.exit(-struct.unpack_from("i", link.recv(4096), 16)[0])
 
 
 @contextmanager
-def no_way_out(engine: docker.DockerClient, nodes: Nodes) -> Iterator[None]:
+def no_way_out(engine: docker.DockerClient, party: Party) -> Iterator[None]:
     """The gateway of a party cannot call its peers; they can call it, and get answers."""
-    gateway = nodes["gateway"]
+    gateway = party.gateway.container
 
     def route(verb: str) -> None:
         engine.containers.run(
@@ -279,7 +279,7 @@ def no_way_out(engine: docker.DockerClient, nodes: Nodes) -> Iterator[None]:
             route("delete")
 
 
-def test_a_network_cut_both_ways(liveness: Liveness, engine: docker.DockerClient, alice: Nodes, bob: Nodes) -> None:
+def test_a_network_cut_both_ways(liveness: Liveness, engine: docker.DockerClient, alice: Party, bob: Party) -> None:
     attempt = liveness.start()
     with no_way_out(engine, alice), no_way_out(engine, bob):
         found = liveness.ends(attempt, "alice", "bob")
@@ -291,7 +291,7 @@ def test_a_network_cut_both_ways(liveness: Liveness, engine: docker.DockerClient
 
 
 def test_a_network_cut_one_way(
-    liveness: Liveness, engine: docker.DockerClient, alice: Nodes, institutions: Demo
+    liveness: Liveness, engine: docker.DockerClient, alice: Party, institutions: Demo
 ) -> None:
     attempt = liveness.start()
     with no_way_out(engine, alice):
