@@ -149,8 +149,9 @@ def reap(engine: docker.DockerClient, names: Sequence[str] | None = None) -> dic
 
     Raises ConsortiumError for a name that is not registered.
     """
-    wanted = [find(name) for name in names] if names is not None else [e for e in environments() if e.orphaned]
-    return {environment.name: remove(engine, environment) for environment in wanted}
+    with _exclusive():  # two runs that begin together must not remove the same things
+        wanted = [find(name) for name in names] if names is not None else [e for e in environments() if e.orphaned]
+        return {environment.name: remove(engine, environment) for environment in wanted}
 
 
 def remove(engine: docker.DockerClient, environment: Environment) -> list[str]:
