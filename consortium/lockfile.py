@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -103,7 +104,10 @@ class Origin:
 
     def seed(self) -> str:
         """What of it goes into the image's digest."""
-        return self.base if self.pins is None else hashlib.sha256(self.pins.model_dump_json().encode()).hexdigest()
+        if self.pins is None:
+            return self.base
+        canonical = json.dumps(self.pins.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def load(path: Path | None = None) -> Lock | None:
