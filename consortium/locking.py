@@ -42,44 +42,22 @@ def make(engine: str, base: str | None, *, update: bool, downloads: Downloads, o
     return Lock(pins=pins, inputs=inputs, content=Content(runtime=runtime.digest()))
 
 
-def check(engine: str, *, downloads: Downloads, on_progress: Progress) -> list[str]:
+def check(engine: str, *, rebuild: bool, downloads: Downloads, on_progress: Progress) -> list[str]:
     """One line for each thing that is not as the lock file says: here, and in the image baked by it.
 
-    Bakes unless the image is there. Raises NotAsLocked where there is no lock file or it cannot be obeyed.
+    Bakes unless the image is there. `rebuild` builds every stage a second time and names each file that differs from
+    the first build. Raises NotAsLocked where there is no lock file or it cannot be obeyed.
     """
     lock = required()
     if lines := lockfile.stale(lock):
         return lines  # an image of other roles is another image: nothing to compare
-    found = _runtime(connect(engine), engine, Origin(lock.pins.base.name, lock.pins), downloads, on_progress)
+    begin = Origin(lock.pins.base.name, lock.pins)
+    client = connect(engine)
+    found = _runtime(client, engine, begin, downloads, on_progress)
     lines = debian.differing(lock.pins.debian(), found.packages)
     if found.digest() != lock.content.runtime:
         lines.append(f"content.runtime: locked {lock.content.runtime}, found {found.digest()}")
-    return lines
-
-
-def rebuild(engine: str, *, downloads: Downloads, on_progress: Progress) -> list[str]:
-    """Build every stage a second time, and return one line for each file that differs from the first build.
-
-    The second build is read from its container and never becomes an image. The first is baked unless it is there.
-    """
-    lock = required()
-    begin = Origin(lock.pins.base.name, lock.pins)
-    bake_from(engine, begin, downloads=downloads, on_progress=on_progress)
-    client = connect(engine)
-    lines: list[str] = []
-    with locked(cache_folder() / "bake.lock", lambda: on_progress("waiting for another bake of this user")):
-        parent = locked_base(client, begin, downloads, on_progress)
-        for stage, target in targets(begin):
-            on_progress(f"building {target} again on {parent}")
-            with built(
-                client, engine, stage, parent, f"again-{target}", downloads, begin.pins, on_progress
-            ) as container:
-                on_progress("reading it")
-                second = manifest.of_container(container)
-            on_progress(f"reading {target}")
-            lines += [f"{stage.name}: {line}" for line in manifest.of_image(client, target).differences(second)]
-            parent = target
-    return lines
+    return lines + (_second_build(client, engine, begin, found, downloads, on_progress) if rebuild else [])
 
 
 def changes(before: Lock | None, after: Lock) -> list[str]:
@@ -120,6 +98,37 @@ def _runtime(
     name = targets(begin)[0][1]
     on_progress(f"reading {name}")
     return manifest.of_image(client, name)
+
+
+def _second_build(
+    client: docker.DockerClient,
+    engine: str,
+    begin: Origin,
+    runtime: manifest.Manifest,
+    downloads: Downloads,
+    on_progress: Progress,
+) -> list[str]:
+    """One line for each file of any stage that is not as in its image; `runtime` is the manifest of the first.
+
+    A second build is read from its container and never becomes an image.
+    """
+    lines: list[str] = []
+    first: manifest.Manifest | None = runtime
+    with locked(cache_folder() / "bake.lock", lambda: on_progress("waiting for another bake of this user")):
+        parent = locked_base(client, begin, downloads, on_progress)
+        for stage, target in targets(begin):
+            on_progress(f"building {target} again on {parent}")
+            with built(
+                client, engine, stage, parent, f"again-{target}", downloads, begin.pins, on_progress
+            ) as container:
+                on_progress("reading it")
+                second = manifest.of_container(container)
+            if first is None:
+                on_progress(f"reading {target}")
+                first = manifest.of_image(client, target)
+            lines += [f"{stage.name}: {line}" for line in first.differences(second)]
+            parent, first = target, None
+    return lines
 
 
 def _wanted() -> list[str]:

@@ -60,9 +60,7 @@ def lock(
 def _check(engine: str, downloads: Downloads, rebuild: bool, as_json: bool) -> None:
     from consortium import locking
 
-    lines = locking.check(engine, downloads=downloads, on_progress=_progress)
-    if rebuild and not lines:
-        lines = locking.rebuild(engine, downloads=downloads, on_progress=_progress)
+    lines = locking.check(engine, rebuild=rebuild, downloads=downloads, on_progress=_progress)
 
     def human() -> None:
         for line in lines:
