@@ -14,7 +14,6 @@ REPOSITORY = "consortium-node"
 BAKE = ROLES / "bake.yml"
 
 
-
 @dataclass(frozen=True)
 class Stage:
     """One image: the roles whose install parts it holds, in the group of bake.yml with its name."""

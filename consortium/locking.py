@@ -13,7 +13,7 @@ from consortium.ansible import ROLES
 from consortium.base_image import DEBOOTSTRAP, DEFAULT_BASE, ensure_base, source_of
 from consortium.folders import cache_folder, locked
 from consortium.image import bake_from, connect, locked_base, pinned_base, targets
-from consortium.image_build import Progress, built, resolve
+from consortium.image_build import MIRROR_FIXES, Progress, built, resolve
 from consortium.image_downloads import Downloads
 from consortium.lockfile import LOCK, Base, Content, Inputs, Lock, NotAsLocked, Origin, Pins
 
@@ -34,7 +34,16 @@ def make(engine: str, base: str | None, *, update: bool, downloads: Downloads, o
         else:
             found, parent = _new_base(client, name, update, downloads, on_progress)
         on_progress("asking the mirror for the roles' Debian packages")
-        packages = resolve(client, parent, _wanted(), kept.debian() if kept else {}, downloads)
+        pinned = kept.debian() if kept else {}
+        packages = resolve(client, parent, _wanted(), pinned, downloads)
+    # Apt passes over a pin that the mirror cannot serve; here that is an error, not an update.
+    if lines := debian.differing({name: pinned.get(name, version) for name, version in packages.items()}, packages):
+        raise NotAsLocked(
+            "the mirror has not the locked version of a Debian package",
+            where=LOCK.name,
+            value="\n".join(lines),
+            fix=MIRROR_FIXES,
+        )
     architecture = str(client.version()["Arch"])
     pins = Pins(architecture=architecture, base=found, packages=packages, uv=lockfile.uv_version())
     inputs = Inputs.present()

@@ -30,6 +30,7 @@ class Machine:
         self.bases = [BASE]  # what each reading of the base finds; the last one stays
         self.runtime = self.again = RUNTIME
         self.mirror = {"runit": "2.1"}
+        self.lost: set[str] = set()  # packages of which the mirror has no locked version any more
         self.kept: list[Mapping[str, str]] = []
         self.renewed: list[bool] = []
         self.baked: list[Origin] = []
@@ -45,7 +46,7 @@ class Machine:
 
     def resolve(self, _client: object, _base: str, _wanted: object, kept: Mapping[str, str], _: object) -> Any:
         self.kept.append(kept)
-        return {name: kept.get(name, version) for name, version in self.mirror.items()}
+        return {n: version if n in self.lost else kept.get(n, version) for n, version in self.mirror.items()}
 
     def bake_from(self, _engine: str, begin: Origin, **_: object) -> str:
         self.baked.append(begin)
@@ -96,6 +97,15 @@ def test_locked_versions_stay_and_what_is_new_is_added(machine: Machine) -> None
     lockfile.save(lock())
     machine.mirror = {"runit": "9.9", "procps": "4"}
     assert make().pins.packages == {"runit": "2.1", "procps": "4"}
+
+
+def test_a_locked_version_that_is_lost_is_no_silent_update(machine: Machine) -> None:
+    lockfile.save(lock())
+    machine.mirror, machine.lost = {"runit": "9.9"}, {"runit"}
+    with pytest.raises(NotAsLocked, match="mirror has not") as caught:
+        make()
+    assert caught.value.value == "runit: locked 2.1, found 9.9"
+    assert make(update=True).pins.packages == {"runit": "9.9"}
 
 
 @pytest.mark.parametrize("how", [{"update": True}, {"base": "debian:other"}])

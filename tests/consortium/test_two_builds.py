@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from consortium import image, image_build, locking, manifest
+from consortium import image, image_build, locking
 from consortium.debian import preferences
 from consortium.image_downloads import BakeFailed, Downloads, environment, mounts
 from consortium.lockfile import NotAsLocked, origin
@@ -66,11 +66,3 @@ def test_apt_finds_nothing_that_is_not_locked(downloads: Downloads, tmp_path: Pa
             with pytest.raises(BakeFailed, match="package tool") as caught:
                 image_build._ask(container, f"apt-get --simulate install {name}", told)
             assert "no installation candidate" in caught.value.value
-
-
-def test_an_image_differs_from_the_one_it_stands_on() -> None:
-    """The comparison that finds two builds equal does see files."""
-    client = docker.from_env(timeout=600)
-    (_, runtime), (_, node) = image.targets(origin())
-    lines = manifest.of_image(client, runtime).differences(manifest.of_image(client, node))
-    assert "opt/consortium/src/coordinator/__init__.py: only in the second" in lines
