@@ -2,6 +2,7 @@
 # Takes out of a system's tree, $1, what a node does not need and what differs between two builds of the same packages.
 # Used at the end of a bake and for a base image made with debootstrap. Never run it on a machine that lives on.
 set -eu
+umask 022
 cd "${1:?the root of the tree}"
 # Package lists, caches, documentation.
 rm -rf var/lib/apt/lists/* var/cache/apt/* usr/share/doc/* usr/share/man/* usr/share/locale/* usr/share/info/*
