@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 from docker.models.containers import Container
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +40,10 @@ _ATTRIBUTE = "SCHILY.xattr."
 
 class BadManifest(ConsortiumError):
     """A file is no manifest."""
+
+
+class NoImage(ConsortiumError):
+    """There is nothing to read."""
 
 
 class Entry(BaseModel):
@@ -81,8 +86,14 @@ class Manifest(BaseModel):
 
 
 def of_image(client: docker.DockerClient, image: str) -> Manifest:
-    """The manifest of an image on the engine. Its container is made, exported and removed; it never runs."""
-    container = client.containers.create(image, ["true"], labels={"consortium.manifest": image})
+    """The manifest of an image on the engine. Its container is made, exported and removed; it never runs.
+
+    Raises NoImage.
+    """
+    try:
+        container = client.containers.create(image, ["true"], labels={"consortium.manifest": image})
+    except docker.errors.ImageNotFound as error:
+        raise NoImage("the image is not on this engine", value=image, fix="`consortium image bake`") from error
     try:
         return of_container(container)
     finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import docker.errors
 import pytest
 
 from consortium import manifest
@@ -126,6 +127,8 @@ class FakeEngine:
         self.content, self.removed, self.containers = content, 0, self
 
     def create(self, image: str, command: list[str], **_: object) -> object:
+        if image == "none":
+            raise docker.errors.ImageNotFound(image)
         pieces = [self.content[at : at + 777] for at in range(0, len(self.content), 777)]
         return SimpleNamespace(export=lambda: iter(pieces), remove=self.remove)
 
@@ -144,3 +147,9 @@ def test_the_container_is_removed_also_when_the_export_breaks_off() -> None:
     with pytest.raises(tarfile.ReadError):
         manifest.of_image(engine, "x:1")  # type: ignore[arg-type]
     assert engine.removed == 1
+
+
+def test_an_image_that_is_not_there_is_named() -> None:
+    with pytest.raises(manifest.NoImage, match="not on this engine") as caught:
+        manifest.of_image(FakeEngine(b""), "none")  # type: ignore[arg-type]
+    assert caught.value.value == "none"
