@@ -56,8 +56,11 @@ class Downloads:
         return cls(bundle.resolve() if bundle else None, apt, pip, proxies)
 
 
-def mounts(folder: Path, downloads: Downloads) -> list[Mount]:
-    """What the build container sees below TOOLS; `folder` holds files that live as long as the bake."""
+def mounts(folder: Path, downloads: Downloads, preferences: str = "") -> list[Mount]:
+    """What the build container sees below TOOLS; `folder` holds files that live as long as the bake.
+
+    `preferences` tells apt which versions it may take (see debian.py).
+    """
     cache = cache_folder() / "uv"
     cache.mkdir(parents=True, exist_ok=True)
     conf = folder / "apt"
@@ -67,6 +70,9 @@ def mounts(folder: Path, downloads: Downloads) -> list[Mount]:
         lines = [f'Dir::Etc::sourcelist "{TOOLS}/apt/sources.list";', 'Dir::Etc::sourceparts "/dev/null";']
         (conf / "sources.list").write_text(f"deb {downloads.apt_mirror} {SUITE} main\n")
     lines += [f'Acquire::https::CAInfo "{TOOLS}/ca.pem";'] if downloads.ca_bundle else []
+    if preferences:
+        lines += [f'Dir::Etc::preferences "{TOOLS}/apt/preferences";']
+        (conf / "preferences").write_text(preferences)
     (conf / "apt.conf").write_text("\n".join([*lines, ""]))
     found = [
         Mount(f"{TOOLS}/uv", uv.find_uv_bin(), type="bind", read_only=True),

@@ -11,8 +11,9 @@ import docker
 import docker.errors
 import pytest
 
-from consortium import image
+from consortium import image, image_stages, lockfile
 from consortium.ansible import ROLES
+from consortium.base_image import DEFAULT_BASE
 from consortium.image_downloads import TOOLS, BakeFailed, Downloads, environment, mounts
 
 
@@ -21,17 +22,17 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of everything that goes into the image, free to be changed."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROLES, tmp_path / "roles", ignore=ignored)
-    shutil.copytree(image.COORDINATOR, tmp_path / "coordinator", ignore=ignored)
-    monkeypatch.setattr(image, "ROLES", tmp_path / "roles")
-    monkeypatch.setattr(image, "BAKE", tmp_path / "roles" / "bake.yml")
-    runtime, node = image.STAGES
-    moved = image.Stage(node.name, node.roles, node.repository, (tmp_path / "coordinator",))
-    monkeypatch.setattr(image, "STAGES", (runtime, moved))
+    shutil.copytree(image_stages.COORDINATOR, tmp_path / "coordinator", ignore=ignored)
+    monkeypatch.setattr(image_stages, "ROLES", tmp_path / "roles")
+    monkeypatch.setattr(image_stages, "BAKE", tmp_path / "roles" / "bake.yml")
+    runtime, node = image_stages.STAGES
+    moved = image_stages.Stage(node.name, node.roles, node.repository, (tmp_path / "coordinator",))
+    monkeypatch.setattr(image_stages, "STAGES", (runtime, moved))
     return tmp_path
 
 
 def digests() -> tuple[str, str]:
-    runtime, node = image._stage_digests(image.DEFAULT_BASE)
+    runtime, node = image_stages.stage_digests(DEFAULT_BASE)
     return runtime, node
 
 
@@ -41,7 +42,7 @@ def append(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["roles/bake.yml", "roles/base/tasks/install.yml", "roles/base/files/node-init", "roles/ray/defaults/main.yml"]
+    ["roles/bake.yml", "roles/base/tasks/install.yml", "roles/base/files/strip.sh", "roles/ray/defaults/main.yml"]
     + [f"roles/{role}/files/requirements.lock" for role in ("secretflow", "gateway")],
 )
 def test_what_a_runtime_is_made_of_changes_both_digests(sources: Path, path: str) -> None:
@@ -80,7 +81,8 @@ def test_what_acts_at_up_time_bakes_nothing_anew(sources: Path, path: str) -> No
     assert digests() == before
 
 
-def test_another_base_is_another_image() -> None:
+def test_another_base_is_another_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lockfile, "LOCK", tmp_path / "none.lock")
     assert image.image_name("debian:12") != image.image_name()
     assert image.image_name() == f"consortium-node:{image.content_digest()[:12]}"
 
@@ -122,7 +124,7 @@ def test_mirrors_and_certificates_reach_the_tools_from_outside_the_image(
 
 
 def test_an_engine_elsewhere_is_refused_with_the_way_to_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "_connect", lambda _engine: None)
+    monkeypatch.setattr(image, "connect", lambda _engine: None)
     monkeypatch.setattr(image, "_exists", lambda _client, _name: False)
     with pytest.raises(BakeFailed, match="this machine") as caught:
         image.bake("tcp://engine.example:2376", downloads=Downloads())
@@ -208,12 +210,12 @@ class FakeEngine:
 
 
 def test_prune_keeps_what_is_present_used_or_stood_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    present = [target for _, target in image._targets(image.DEFAULT_BASE)]
+    present = [target for _, target in image.targets(lockfile.origin())]
     old = ["consortium-node:old", "consortium-node:used", "consortium-runtime:old", "consortium-runtime:stood-on"]
     engine = FakeEngine(
         [*present, *old, "consortium-base:x"], ["consortium-node:used"], ["consortium-runtime:stood-on"]
     )
-    monkeypatch.setattr(image, "_connect", lambda _engine: engine)
+    monkeypatch.setattr(image, "connect", lambda _engine: engine)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert image.prune("unix:///x") == ["consortium-node:old", "consortium-runtime:old"]
     assert set(engine.names) == {*present, "consortium-node:used", "consortium-runtime:stood-on", "consortium-base:x"}
