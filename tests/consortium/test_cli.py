@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from consortium import cli
-from consortium.cli._coordinator import visible
+from consortium.cli._common import visible
 from consortium.cli.founding import parse_endpoint
 from consortium.errors import EXIT_CODES, EXIT_UNREACHABLE, UsageError
 from consortium.timeouts import TABLE
