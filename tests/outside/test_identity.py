@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import socket
 import ssl
 
@@ -172,18 +170,6 @@ def test_a_member_without_a_part_in_a_job_neither_learns_of_it_nor_ends_it(bob: 
     assert bob.operator("GET", f"/api/v1/jobs/{job}").json()["attempts"] == []
     cancel = bob.ask("POST", f"/peer/v1/bundle/{job}", b"\0" * 1024, party="carol")
     assert cancel.status == 404
-
-
-def test_one_peers_nonces_do_not_drown_those_of_another(bob: Attacked) -> None:
-    """Each shows that a way back is open; one peer that brings many must not keep another's from counting."""
-    with bob.connection("alice") as secure:
-        connection = http.client.HTTPConnection("peer")
-        connection.sock = secure
-        for n in range(300):
-            body = json.dumps({"nonce": f"{n:032x}"})
-            connection.request("POST", "/peer/v1/reach-back", body, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            assert (answer.status, len(answer.read())) == (200, 44)
 
 
 def test_a_certificate_for_one_name_opens_no_service_of_another(bob: Attacked) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ ESCAPES = "\x1b[2J\x1b]0;evil\x07\x9b31m\u202eevil\u2066\u200b\r\x08\x7f"
 MARKUP = "[bold red]evil[/] [link=https://evil.example]here[/link] {{ 7 * 7 }} {% raw %} %REQ(:path)% ${x} $(id) `id`"
 HOSTILE = f"{SCRIPT} {ESCAPES} {MARKUP}"
 COUNT = iter(range(1000))
+SENT = [a for a in ATTACKS if a[0] != "too big"]  # a limit of that test; here test_too_much.py has it
 
 
 def job_id() -> str:
@@ -32,7 +34,7 @@ def job_id() -> str:
     return f"20261124-hostile-aaaa{letters[n // 26 % 26]}{letters[n % 26]}"
 
 
-@pytest.mark.parametrize(("tar", "words"), [a[1:] for a in ATTACKS], ids=[a[0] for a in ATTACKS])
+@pytest.mark.parametrize(("tar", "words"), [a[1:] for a in SENT], ids=[a[0] for a in SENT])
 def test_a_folder_that_is_an_attack_is_refused_and_kept_nowhere(bob: Attacked, tar: bytes, words: str) -> None:
     job = job_id()
     assert bob.send(statement("alice", job)).status == 200
@@ -107,15 +109,9 @@ def test_a_malicious_name_is_refused(bob: Attacked, where: str, name: str) -> No
         body["body"]["versions"] = {name * 40: "1"}
     else:
         body["body"][where] = name
-    answer = bob.ask("POST", "/peer/v1/proposal", _json({"statements": [body]}))
+    answer = bob.ask("POST", "/peer/v1/proposal", json.dumps({"statements": [body]}).encode())
     assert answer.status in (400, 403, 422), answer  # 403: well-formed here, and not what alice signed
     assert bob.operator("GET", f"/api/v1/jobs/{good.job_id}").status_code == 404
-
-
-def _json(value: Any) -> bytes:
-    import json
-
-    return json.dumps(value).encode()
 
 
 @pytest.mark.parametrize(
@@ -177,12 +173,6 @@ def test_a_hostile_job_is_only_text_on_the_status_page(bob: Attacked, hostile: s
 def test_a_hostile_job_cannot_speak_to_the_terminal(bob: Attacked, hostile: str, words: list[str]) -> None:
     shown = consortium(bob, "job", *(hostile if word == "JOB" else word for word in words))
     assert hostile in shown
-    assert_neutral(shown)
-
-
-def test_a_hostile_refusal_cannot_speak_to_the_terminal(bob: Attacked) -> None:
-    shown = consortium(bob, "job", "status", f"x{ESCAPES}")
-    assert "no such thing" in shown or "not allowed" in shown or "refuses" in shown
     assert_neutral(shown)
 
 
