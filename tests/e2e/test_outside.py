@@ -97,7 +97,7 @@ def test_a_scan_from_the_wide_area_network_finds_one_port(
     assert {address: found[address] for address in every} == {address: set() for address in every}
     ours = {**published(alice), **published(bob)}
     assert found[host] & set(published(alice)) == {int(port)}
-    assert {p for p in found[host] & set(ours)} == {p for p, address in ours.items() if address != "127.0.0.1"}
+    assert found[host] & set(ours) == {p for p, address in ours.items() if address != "127.0.0.1"}
     assert {address for p, address in published(alice).items() if p != int(port)} == {"127.0.0.1"}
 
 
