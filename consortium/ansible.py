@@ -48,6 +48,11 @@ class Summary:
     changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # host → tasks that changed something
 
 
+def untemplated(text: str) -> dict[str, str]:
+    """A text that Ansible takes as it is: it evaluates `{{ … }}` in every other variable, whoever wrote it."""
+    return {"__ansible_unsafe": text}
+
+
 class AnsibleFailed(ConsortiumError):
     """A play did not end well on every host."""
 

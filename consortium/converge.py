@@ -28,7 +28,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from consortium.ansible import ROLES, AnsibleFailed, Event, Summary, run_playbook
+from consortium.ansible import ROLES, AnsibleFailed, Event, Summary, run_playbook, untemplated
 
 if TYPE_CHECKING:
     from consortium.nodefiles import NodeFile
@@ -131,6 +131,7 @@ def _observe_drift(props: dict[str, Any]) -> dict[str, list[str]]:
 def _inventory(props: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     inventory: dict[str, dict[str, dict[str, Any]]] = {}
     for host, variables in json.loads(props["payload"]).items():
+        variables["base_files"] = [file | {"content": untemplated(file["content"])} for file in variables["base_files"]]
         reach = {
             "ansible_connection": "community.docker.docker_api",
             "ansible_host": props["hosts"][host],

@@ -14,6 +14,8 @@ BUFFER_BYTES = 1024 * 1024
 """What Envoy holds per connection and direction before it stops reading; bounds its memory."""
 SERVICE_CONNECTIONS = 512
 """Connections per peer and service (and per listener inside)."""
+COORDINATOR_CONNECTIONS = 128
+"""Of these to the coordinator, each with one request; a coordinator opens at most 100 to a peer (httpx)."""
 PUBLIC_CONNECTIONS = 2048
 ALL_CONNECTIONS = 4096
 LOG_BYTES = 50_000_000
@@ -56,6 +58,7 @@ def gateway_view(model: Model) -> dict[str, Any]:
         "operator_cluster": operator["cluster"],
         "buffer_bytes": BUFFER_BYTES,
         "service_connections": SERVICE_CONNECTIONS,
+        "inside_connections": SERVICE_CONNECTIONS * len(model.peers),
         "public_connections": PUBLIC_CONNECTIONS,
         "all_connections": ALL_CONNECTIONS,
         "threads": max(1, math.floor(model.settings.resources.gateway.cpus)),
@@ -92,6 +95,7 @@ def _service(model: Model, peer: str, service: str) -> dict[str, Any]:
     return {
         "name": service,
         "is_http": is_http,
+        "connections": COORDINATOR_CONNECTIONS if is_http else SERVICE_CONNECTIONS,
         "sni_in": sni(service, peer, own, consortium),
         "sni_out": sni(service, own, peer, consortium),
         "in_chain": f"in-{peer}-{service}",

@@ -40,7 +40,8 @@ def _host(value: str) -> str:
         if not _HOST.fullmatch(value) or value == "localhost":
             raise ValueError("must be an IP address or a host name that the peers can reach") from None
         return value
-    if address.is_loopback or address.is_unspecified or address.is_multicast:
+    # A zone (fe80::1%…) is a name on one machine, of any length and any characters.
+    if getattr(address, "scope_id", None) or address.is_loopback or address.is_unspecified or address.is_multicast:
         raise ValueError("must be an address at which the peers reach this gateway")
     return value
 

@@ -173,7 +173,8 @@ TABLE: tuple[Row, ...] = (
         "heartbeats",
         lambda b, _: b.message_s + 10 * b.heartbeat_s),
     Row("gateway_request_s", "s", "gateway", "peer_transfer_s + 5",
-        "Envoy's route timeout (default 15 s would cut a program bundle on a slow line)",
+        "Envoy's route timeout (default 15 s would cut a program bundle on a slow line), and its request_timeout: a "
+        "peer's request that is not whole by then holds nothing any longer",
         lambda b, _: b.message_s + 5),
     Row("gateway_keepalive_time_s", "s", "gateway", "min(peer_lost_after_s ÷ 2, 30), rounded up",
         "Linux's default of 2 h lets firewalls and address translators forget a silent connection",

@@ -11,6 +11,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from consortium.trust import server_name
@@ -65,6 +66,10 @@ def _single(pem: str) -> x509.Certificate | str:
         return f"is not a certificate in PEM: {error}"
     if len(found) != 1:
         return f"holds {len(found)} certificates; one entry is one certificate"
+    # Envoy reads blocks under other labels (TRUSTED CERTIFICATE) that do not count here: a second CA beside the one
+    # whose fingerprint two people compare.
+    if pem.split() != found[0].public_bytes(Encoding.PEM).decode().split():
+        return "holds more than one certificate in PEM; remove all before, between and after"
     return found[0]
 
 

@@ -136,13 +136,14 @@ def keep_bundle(context: Context, files: dict[str, bytes]) -> str:
     return found
 
 
-def refuse_unpromised(context: Context, job_id: str, attempt: int) -> tuple[Statement, ...]:
+def refuse_unpromised(context: Context, asker: str, job_id: str, attempt: int) -> tuple[Statement, ...]:
     """Answer «what became of this attempt?»: the decision, refusals and outcomes known.
 
     A party that has not promised the attempt refuses it now, durably: then the asker knows that it cannot start.
+    To a member that has no part in the job there is no such job: it may neither learn of it nor end it.
     """
     job = context.store.load(job_id)
-    if job is None:
+    if job is None or asker not in job.proposal.parties:
         raise RefusedError(404, f"job {job_id} is unknown here")
     waiting = job.phase in (Phase.PROPOSED, Phase.APPROVED) and job.attempt < attempt
     if waiting and not job.leads and job.decision(attempt) is None:

@@ -24,7 +24,6 @@ from coordinator.worker import Worker
 
 log = structlog.get_logger()
 JobPath = Annotated[JobId, Path()]
-_MAX_NONCES = 10_000
 _TAR_BODY = {
     "requestBody": {
         "required": True,
@@ -113,16 +112,13 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
     @router.post("/reach-back")
     async def reach_back(request: Request, brought: Reach) -> Reach:
         """Receive a nonce that was brought back."""
-        heard(request)
-        if len(context.nonces) < _MAX_NONCES:
-            context.nonces.add(brought.nonce)
+        context.peers.state[heard(request)].nonces.append(brought.nonce)
         return brought
 
     @router.get("/jobs/{job_id}/decision", responses=refusals(404))
     async def decision(request: Request, job_id: JobPath, attempt: Annotated[int, Query(ge=1, le=10_000)]) -> Known:
         """What is known here of the decision on an attempt (cooperative termination)."""
-        heard(request)
-        found = refuse_unpromised(context, job_id, attempt)
+        found = refuse_unpromised(context, heard(request), job_id, attempt)
         worker.enqueue(job_id)
         return Known(statements=found)
 

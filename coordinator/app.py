@@ -35,6 +35,7 @@ from coordinator.worker import Worker
 
 log = structlog.get_logger()
 _BUNDLE_OVERHEAD = 1_000_000  # multipart and tar headers around the files
+_BODIES_AT_ONCE = 4  # of the longest kind, from one peer; what is short does not come near
 _SWEEP_S = 30.0
 _REMOVAL_S = 3600.0
 
@@ -63,7 +64,11 @@ class Coordinator:
         app.include_router(peer_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.context.metrics)
         big = limits.bundle_bytes + _BUNDLE_OVERHEAD
-        app.add_middleware(BodyLimit, limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes)
+        app.add_middleware(
+            BodyLimit,
+            limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes,
+            at_once=_BODIES_AT_ONCE * big,
+        )
         peers, me = frozenset(self.context.config.peers), self.context.config.party
 
         def flooded(party: str, path: str, why: str) -> None:

@@ -11,13 +11,13 @@ import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
 from coordinator.config import DatasetName, Model, Party
-from coordinator.statements import Priority, ProgramPath
+from coordinator.statements import Priority, ProgramPath, canonical
 
 MAX_FILES = 500
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -28,6 +28,7 @@ _KINDS = {
     tarfile.BLKTYPE: "a device",
     tarfile.FIFOTYPE: "a pipe",
 }
+_PLAIN = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, *_KINDS}
 YAML_BYTES = 200_000
 
 
@@ -48,6 +49,18 @@ class JobFile(Model):
     max_attempts: int = Field(1, ge=1, le=20)
     priority: Priority = 0
     start_within_s: float | None = Field(None, gt=0, le=3e7)  # given up when not started by then
+
+
+class _PlainEntry(tarfile.TarInfo):
+    """A header of a plain tar. Extended headers are refused before tarfile reads them: it spends minutes on some."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As tarfile's. Raises BundleError for an extended header."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type not in _PLAIN:
+            raise BundleError(f"{found.name[:200]!r}: is an extended header; write the tar with --format=ustar")
+        return found
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,7 +103,7 @@ def unpack(data: bytes, limit: int) -> dict[str, bytes]:
         raise BundleError(f"the job folder takes {len(data)} bytes, at most {limit} are allowed")
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", tarinfo=_PlainEntry) as tar:
             for count, member in enumerate(tar):
                 if count >= MAX_FILES:
                     raise BundleError(f"the job folder has more than {MAX_FILES} entries")
@@ -136,6 +149,13 @@ def read_folder(folder: Path, limit: int) -> dict[str, bytes]:
     return unpack(pack(files), limit)
 
 
+def _shown(value: Any) -> str:
+    try:
+        return str(value)[:100]
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a number that is too long"
+
+
 def read_job_file(files: Mapping[str, bytes]) -> JobFile:
     """Read and check job.yaml. Raises BundleError with every problem of the document."""
     text = files.get("job.yaml")
@@ -146,13 +166,14 @@ def read_job_file(files: Mapping[str, bytes]) -> JobFile:
     try:
         raw = yaml.load(text.decode("utf-8"), _Loader)  # noqa: S506 (derives from SafeLoader)
         job = JobFile.model_validate(raw)
+        canonical(job.parameters)
     except ValidationError as e:
         problems = [
-            f"  {'.'.join(map(str, p['loc'])) or '(document)'}: {p['msg']}; value: {str(p['input'])[:100]}"
+            f"  {'.'.join(map(str, p['loc'])) or '(document)'}: {p['msg']}; value: {_shown(p['input'])}"
             for p in e.errors(include_url=False)
         ]
         raise BundleError("job.yaml:\n" + "\n".join(problems)) from e
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as e:  # a date or number that cannot be
         raise BundleError(f"job.yaml: {e}") from e
     if job.program not in files:
         raise BundleError(f"job.yaml: program: {job.program!r} is not in the job folder; it has {sorted(files)[:20]}")

@@ -36,7 +36,6 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     checks: dict[str, Checks] = field(default_factory=dict)  # job -> result of the newest checks
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
-    nonces: set[str] = field(default_factory=set)  # brought back by peers
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
     undelivered: dict[tuple[str, str], str] = field(default_factory=dict)  # (job, peer) -> why the last try failed
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers

@@ -16,10 +16,14 @@ from coordinator.store import Store
 
 
 class BodyLimit:
-    """Answers 413 to a body longer than the path allows, announced or not."""
+    """Answers 413 to a body longer than the path allows, announced or not.
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
-        self._app, self._limit = app, limit
+    Bodies that one peer has on their way take at most `at_once` bytes of memory, however many there are: else 429.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int], at_once: int | None = None) -> None:
+        self._app, self._limit, self._at_once = app, limit, at_once
+        self._held: dict[str, int] = {}  # peer -> bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass as long as it stays within its limit."""
@@ -27,18 +31,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._limit(scope["path"])
-        announced = Headers(scope=scope).get("content-length", "0")
-        body = b""
-        more = announced.isdigit() and int(announced) <= limit
-        too_long = not more
-        while more:  # read it whole here: a handler must never see the first part of a refused request
-            message = await receive()
-            body += message.get("body", b"")
-            too_long = len(body) > limit
-            more = message["type"] == "http.request" and message.get("more_body", False) and not too_long
-        if too_long:
-            answer = JSONResponse({"detail": f"the body is longer than {limit} bytes"}, 413)
-            await answer(scope, receive, send)
+        party = scope.get("state", {}).get("party", "")
+        body, refused = await self._read(receive, Headers(scope=scope), limit, party)
+        if refused:
+            await refused(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -46,6 +42,31 @@ class BodyLimit:
             return whole.pop() if whole else await receive()
 
         await self._app(scope, replay, send)
+
+    async def _read(
+        self, receive: Receive, headers: Headers, limit: int, party: str
+    ) -> tuple[bytes, JSONResponse | None]:
+        """The body, read whole: a handler must never see the first part of a refused request."""
+        too_long = JSONResponse({"detail": f"the body is longer than {limit} bytes"}, 413)
+        announced = headers.get("content-length", "0")
+        if not announced.isdigit() or int(announced) > limit:
+            return b"", too_long
+        body, more = bytearray(), True  # bytes would be copied for every part: one byte at a time costs hours
+        try:
+            while more:
+                message = await receive()
+                part = message.get("body", b"")
+                body += part
+                self._held[party] = self._held.get(party, 0) + len(part)
+                if len(body) > limit:
+                    return b"", too_long
+                if self._at_once and self._held[party] > self._at_once:
+                    why = f"bodies of {party} on their way take more than {self._at_once} bytes: one after the other"
+                    return b"", JSONResponse({"detail": why}, 429, {"retry-after": "1"})
+                more = message["type"] == "http.request" and message.get("more_body", False)
+        finally:
+            self._held[party] = self._held.get(party, 0) - len(body)
+        return bytes(body), None
 
 
 class GatewayOnly:

@@ -61,6 +61,7 @@ class PeerState:
     error: str = ""
     gateway_answers: bool = False  # the peer's own gateway said so when nobody behind it answered
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=16))
+    nonces: deque[str] = field(default_factory=lambda: deque(maxlen=100))  # brought back; its own floods none but it
     alive: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> when it was said to live
 
     @property

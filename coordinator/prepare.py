@@ -135,10 +135,10 @@ async def _check_peer(context: Context, peer: str) -> None:
                 code = "gateway" if e.status in _CLOSED else "busy" if e.status == 429 else "unreachable"
                 raise CheckError(code, f"{context.config.party} to {peer}: {e}") from e
             await asyncio.sleep(context.config.timeouts.heartbeat_s / 2)
-    if nonce not in context.nonces:
+    if nonce not in state.nonces:
         me = context.config.party
         raise CheckError("unreachable", f"{peer} answered {me}, but did not come back through its gateway")
-    context.nonces.discard(nonce)
+    state.nonces.remove(nonce)
     _check_clock(context, peer, sample)
 
 

@@ -55,7 +55,8 @@ def open_workspace(path: Path | None) -> Workspace:
 def emit(data: Any, as_json: bool, human: Callable[[], None]) -> None:
     """Print `data` as JSON, or let `human` print it for a person."""
     if as_json:
-        typer.echo(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str))
+        # ASCII: a terminal takes U+009B in a stranger's text for the begin of a command
+        typer.echo(json.dumps(data, indent=2, sort_keys=True, default=str))
     else:
         human()
 
@@ -65,12 +66,20 @@ def say(text: str) -> None:
     out.print(escape(text))
 
 
+def visible(text: str) -> str:
+    """A stranger's text for a terminal: control characters and invisible ones are spelt out.
+
+    A program could otherwise hide lines from the person who approves it.
+    """
+    return "".join(c if c in "\n\t" or c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
 def report(error: ConsortiumError, *, as_json: bool = False) -> None:
     """Print an error: as JSON on standard output where JSON was asked for, else as text on standard error."""
     if as_json:
         typer.echo(json.dumps({"error": error.as_dict(), "exit_code": error.exit_code}, indent=2))
         return
-    err.print(f"[bold red]error:[/] {escape(str(error))}")
+    err.print(f"[bold red]error:[/] {escape(visible(str(error)))}")
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -51,7 +51,8 @@ def jobs_that_wait_for_approval(context: typer.Context, incomplete: str) -> Offe
 
 
 def _jobs(context: typer.Context, incomplete: str, fits: Callable[[Mapping[str, Any]], bool]) -> Offers:
-    from consortium.cli._coordinator import coordinator, visible
+    from consortium.cli._common import visible
+    from consortium.cli._coordinator import coordinator
 
     given = context.params
     try:

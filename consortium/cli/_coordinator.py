@@ -1,4 +1,4 @@
-"""How the job commands find the own coordinator, and how they show text that strangers wrote."""
+"""How the job commands find the own coordinator."""
 
 from __future__ import annotations
 
@@ -32,11 +32,3 @@ def coordinator(
     name = place.party(party)
     url = api or operator_url(place, name)
     return Coordinator(url, token or operator_token(place, name), timeout_s=timeout_s)
-
-
-def visible(text: str) -> str:
-    """A stranger's text for a terminal: control characters and invisible ones are spelt out.
-
-    A program could otherwise hide lines from the person who approves it.
-    """
-    return "".join(c if c in "\n\t" or c.isprintable() else f"<U+{ord(c):04X}>" for c in text)

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consortium.cli._common import ago, out, say
-from consortium.cli._coordinator import visible
+from consortium.cli._common import ago, out, say, visible
 
 _COLOURS = {"succeeded": "green", "failed": "red", "diverged": "red", "cancelled": "yellow", "running": "cyan"}
 

@@ -10,8 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from consortium.cli._common import out, say
-from consortium.cli._coordinator import visible
+from consortium.cli._common import out, say, visible
 
 
 class Part(StrEnum):

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, say
-from consortium.cli._coordinator import ApiOption, coordinator, visible
+from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, say, visible
+from consortium.cli._coordinator import ApiOption, coordinator
 from consortium.cli._signing_keys import KeyOption, PartyFileOption, signing_keys
 from consortium.errors import EXIT_FAILED, ConsortiumError, UsageError
 

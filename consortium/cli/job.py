@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from consortium.cli import _job_output as show
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, emit, err, out, say
+from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, YesOption, emit, err, out, say, visible
 from consortium.cli._completion import jobs_here, jobs_that_wait_for_approval
-from consortium.cli._coordinator import ApiOption, coordinator, visible
+from consortium.cli._coordinator import ApiOption, coordinator
 from consortium.cli._judging import DiffOnlyOption, FullOption, judge, part_of
 from consortium.client import Coordinator
 from consortium.errors import ConsortiumError, Unreachable

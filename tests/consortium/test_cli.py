@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from consortium import cli
-from consortium.cli._coordinator import visible
+from consortium.cli._common import emit, report, visible
 from consortium.cli.founding import parse_endpoint
 from consortium.errors import EXIT_CODES, EXIT_UNREACHABLE, UsageError
 from consortium.timeouts import TABLE
@@ -504,3 +504,12 @@ def test_ctrl_c_and_a_closed_pipe_end_quietly(command: Command, monkeypatch: pyt
 
 def test_invisible_characters_are_spelt_out() -> None:
     assert visible("a\tb\n\x00\u200b\u202eé") == "a\tb\n<U+0000><U+200B><U+202E>é"
+
+
+def test_an_error_that_quotes_a_stranger_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x1b[2J\x9b31m\u202e"
+    report(UsageError("no", value=text))
+    emit({"a": text}, True, lambda: None)
+    shown = "".join(capsys.readouterr())
+    assert {c for c in shown if not c.isprintable() and c != "\n"} == set()
+    assert "<U+001B>[2J" in shown

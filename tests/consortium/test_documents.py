@@ -49,6 +49,8 @@ def test_settings_may_come_from_pulumi_in_place_of_the_file(tmp_path: Path) -> N
 C, P, S = builders.consortium, builders.party, builders.stack
 
 
+HIDDEN = builders.authority("mallory").certificate.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+"""Envoy reads it; the fingerprint that two people compare does not cover it."""
 DENY = {"name": "r", "verdict": "deny"}
 
 
@@ -86,6 +88,9 @@ WRONG = {
     "signing key no base64": ({"bob": P("bob", signing_key="?" * 44)}, ["signing_key", "base64"]),
     "loopback endpoint": ({"bob": P("bob", gateway={"host": "127.0.0.1", "port": 1})}, ["gateway.host", "127.0.0.1"]),
     "no host": ({"bob": P("bob", gateway={"host": "a b", "port": 1})}, ["gateway.host", "host name"]),
+    "zone of an address": ({"bob": P("bob", gateway={"host": 'fe80::1%"; x\n', "port": 1})}, ["gateway.host", "peers reach"]),
+    "CA under another label": ({"bob": P("bob", ca_certificates=[builders.authority("bob").certificate + HIDDEN])}, ["holds more than one certificate"]),
+    "text beside a CA": ({"bob": P("bob", ca_certificates=["x %REQ(:path)%\n" + builders.authority("bob").certificate])}, ["holds more than one certificate"]),
     "port 0": ({"bob": P("bob", gateway={"host": "1.2.3.4", "port": 0})}, ["gateway.port", "≥ 1"]),
     "three CAs": ({"bob": P("bob", ca_certificates=["a", "b", "c"])}, ["ca_certificates", "at most 2"]),
     "no certificate": ({"bob": P("bob", ca_certificates=["nonsense"])}, ["ca_certificates[0]", "not a certificate"]),

@@ -16,18 +16,31 @@ LIMIT = 1_000_000
 YAML = "name: probe\nparties: [alice, bob]\n"
 
 
-def tar_with(info: tarfile.TarInfo, content: bytes = b"") -> bytes:
+def tar_with(info: tarfile.TarInfo, content: bytes = b"", form: int = tarfile.PAX_FORMAT) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
     return out.getvalue()
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", form: int = tarfile.PAX_FORMAT) -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
-    return tar_with(info)
+    return tar_with(info, form=form)
+
+
+def header(kind: bytes, size: bytes = b"00000001000\0") -> bytes:
+    """One block of 512 bytes, with a size field of 12."""
+    block = bytearray(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT)[:512])
+    block[124:136], block[156:157], block[148:156] = size, kind, b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def extended(records: bytes) -> bytes:
+    """A header of type x, as pax writes them, with its records."""
+    return header(b"x", b"%011o\0" % len(records)) + records + b"\0" * (-len(records) % 512)
 
 
 def announced(size: int) -> bytes:
@@ -44,15 +57,19 @@ ATTACKS = [
     ("hidden", entry(".ssh/authorized_keys"), "a path has"),
     ("option", entry("-rf"), "a path has"),
     ("newline", entry("a\nb"), "a path has"),
-    ("unicode", entry("a\u202eb"), "a path has"),
-    ("long", entry("a" * 201), "a path has"),
+    ("unicode", entry("a\u202eb", form=tarfile.GNU_FORMAT), "a path has"),
+    ("long", entry("a" * 201), "is an extended header"),
+    ("chain of extended headers", extended(b"6 a=b\n") * 900, "is an extended header"),
+    ("extended header that takes minutes", extended(b"11 a=" + b"1" * 300_000), "is an extended header"),
+    ("long names without end", b"".join([header(b"L"), b"x" * 512] * 900), "is an extended header"),
+    ("negative size", header(b"0", b"\xff" * 10 + b"\xfc\0"), "not an uncompressed tar|announced"),
     ("symbolic link", entry("x", tarfile.SYMTYPE, "/etc/passwd"), "a symbolic link"),
     ("hard link", entry("x", tarfile.LNKTYPE, "main.py"), "a hard link"),
     ("device", entry("x", tarfile.CHRTYPE), "a device"),
     ("pipe", entry("x", tarfile.FIFOTYPE), "a pipe"),
-    ("sparse", entry("x", tarfile.GNUTYPE_SPARSE), "job folder|unknown kind"),
+    ("sparse", entry("x", tarfile.GNUTYPE_SPARSE), "is an extended header"),
     ("too big", b"\0" * (LIMIT + 1), "at most"),
-    ("announces gigabytes", announced(10**10), "not an uncompressed tar|announced"),
+    ("announces gigabytes", announced(8 * 10**9), "not an uncompressed tar|announced"),
     ("compressed bomb", gzip.compress(tar_of({"main.py": b"\0" * 10_000_000})), "not an uncompressed tar"),
     ("no tar", b"hello" * 300, "not an uncompressed tar"),
     ("empty", tar_of({}), "empty"),
@@ -80,6 +97,12 @@ DOCUMENTS = [
     ("broken", "name: [", "job.yaml"),
     ("latin", b"name: \xff", "job.yaml"),
     ("huge", YAML + "#" * 300_000, "at most"),
+    ("no date", YAML + "description: 2024-13-77", "month"),
+    ("digits", YAML + "max_attempts: " + "9" * 5000, "digits"),
+    ("digits of another base", YAML + "description: 0x" + "f" * 20_000, "too long"),
+    ("minutes of minutes", YAML + "description: 1" + ":59" * 5000 + ".5", "too large|digits"),
+    ("no number", YAML + "parameters: {a: .nan}", "JSON"),
+    ("half a character", YAML + 'parameters: {a: "\\ud800"}', "surrogates"),
 ]
 
 

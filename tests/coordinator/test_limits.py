@@ -19,6 +19,7 @@ from coordinator.buckets import Buckets, Refusals
 from coordinator.config import Limits
 from coordinator.driver_log import Log, LogReader
 from coordinator.failpoints import Step
+from coordinator.limits import BodyLimit
 from coordinator.model import Phase
 from coordinator.peers import PeerError
 from coordinator.prepare import CheckError, _check_peer
@@ -136,6 +137,67 @@ def test_one_peer_cannot_fill_the_queue_of_all(tmp_path: Path) -> None:
         assert (answer.status_code, "open_jobs" in answer.json()["detail"]) == (429, True)
 
     play(tmp_path, body, limits={"open_jobs": 3, "open_jobs_per_peer": 2})
+
+
+def test_one_peers_nonces_do_not_drown_those_of_another(tmp_path: Path) -> None:
+    """A peer that brings nonces without end must not keep another's from counting, nor bring one for it."""
+
+    async def body(lone: Lone) -> None:
+        async def bring(party: str, nonce: str) -> None:
+            headers = HEADERS | {"x-consortium-party": party}
+            answer = await lone.peer.post("/peer/v1/reach-back", json={"nonce": nonce}, headers=headers)
+            assert answer.status_code == 200
+
+        for n in range(200):
+            await bring("alice", f"{n:032x}")
+        await bring("carol", "c" * 32)
+        states = lone.context.peers.state
+        assert "c" * 32 in states["carol"].nonces
+        assert "c" * 32 not in states["alice"].nonces
+        assert len(states["alice"].nonces) == 100
+
+    play(tmp_path, body)
+
+
+def test_a_body_costs_the_same_in_one_part_as_in_many_and_a_peer_a_bounded_share() -> None:
+    """Parts of one byte behind a long one; and bodies of one peer that together are too much."""
+    seen: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(len((await receive())["body"]))
+
+    limited = BodyLimit(app, lambda _: 3_000_000, at_once=4_000_000)
+
+    async def post(party: str, parts: list[bytes], wait: asyncio.Event | None = None) -> int:
+        left, said = list(parts), []
+
+        async def receive() -> dict[str, Any]:
+            if wait and len(left) == 1:
+                await wait.wait()
+            return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+        async def send(message: dict[str, Any]) -> None:
+            said.append(message.get("status", 0))
+
+        scope = {"type": "http", "path": "/", "headers": [], "state": {"party": party}}
+        await limited(scope, receive, send)  # type: ignore[arg-type]
+        return said[0] if said else 200
+
+    async def run() -> None:
+        begun = time.monotonic()
+        assert await post("alice", [b"x" * 2_900_000, *[b"x"] * 50_000]) == 200
+        assert time.monotonic() - begun < 10  # copied for each part it were 145 GB
+        go = asyncio.Event()
+        first = asyncio.create_task(post("alice", [b"x" * 2_000_000, b"x"], go))
+        await asyncio.sleep(0)
+        assert await post("alice", [b"x" * 2_500_000]) == 429
+        assert await post("carol", [b"x" * 2_500_000]) == 200
+        go.set()
+        assert await first == 200
+        assert await post("alice", [b"x" * 2_500_000]) == 200  # given back
+
+    asyncio.run(run())
+    assert seen == [2_950_000, 2_500_000, 2_000_001, 2_500_000]
 
 
 def test_the_initiator_is_told_why_a_peer_does_not_take_a_job(tmp_path: Path) -> None:

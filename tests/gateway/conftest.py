@@ -126,12 +126,15 @@ def files(model: Model, folder: Path, replaced: dict[str, str]) -> dict[str, str
     }
 
 
-def run(party: str, model: Model, folder: Path, addresses: dict[str, str]) -> Gateway:
+def run(
+    party: str, model: Model, folder: Path, addresses: dict[str, str], *, stand_in: tuple[int, ...] = (8080, 8081)
+) -> Gateway:
+    """A gateway, and behind it an echo for data and, on the ports `stand_in`, what answers as a coordinator would."""
     address, head = addresses[party], addresses[f"{party}-head"]
     hosts = {f"gateway.{name}.example": at for name, at in addresses.items()}
     replaced = {"0.0.0.0": address, "127.0.0.1": address, f"{party}-head": head, **hosts}
     fed = start(EchoServer((head, ports.fed_port(0)), Echo))
-    http = [start(ThreadingHTTPServer((head, port), Coordinator)) for port in (8080, 8081)]
+    http = [start(ThreadingHTTPServer((head, port), Coordinator)) for port in stand_in]
     gateway = Gateway(party, address, head, folder, None, fed, [fed, *http])  # type: ignore[arg-type]
     for name, content in files(model, folder, replaced).items():
         gateway.lay(name, content)
