@@ -45,8 +45,8 @@ class BodyLimit:
 
     async def _read(
         self, receive: Receive, headers: Headers, limit: int, party: str
-    ) -> tuple[bytes, JSONResponse | None]:
-        """The body, read whole: a handler must never see the first part of a refused request."""
+    ) -> tuple[bytes, ASGIApp | None]:
+        """The body, read whole, or what answers in its place: a handler must never see a part of a message."""
         too_long = JSONResponse({"detail": f"the body is longer than {limit} bytes"}, 413)
         announced = headers.get("content-length", "0")
         if not announced.isdigit() or int(announced) > limit:
@@ -55,6 +55,8 @@ class BodyLimit:
         try:
             while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return b"", _say_nothing
                 part = message.get("body", b"")
                 body += part
                 self._held[party] = self._held.get(party, 0) + len(part)
@@ -63,10 +65,14 @@ class BodyLimit:
                 if self._at_once and self._held[party] > self._at_once:
                     why = f"bodies of {party} on their way take more than {self._at_once} bytes: one after the other"
                     return b"", JSONResponse({"detail": why}, 429, {"retry-after": "1"})
-                more = message["type"] == "http.request" and message.get("more_body", False)
+                more = message.get("more_body", False)
         finally:
             self._held[party] = self._held.get(party, 0) - len(body)
         return bytes(body), None
+
+
+async def _say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nobody waits for an answer, and half a body is no message of a peer's."""
 
 
 class GatewayOnly:

@@ -10,7 +10,8 @@ import pytest
 
 from consortium.spec import Model
 from tests import builders
-from tests.gateway.conftest import Gateway, addresses, run, wait_for
+from tests.gateway.conftest import Gateway, addresses, run
+from tests.gateway.loopback_gateways import wait_for
 from tests.outside.rig import MEMBERS, Attacked, run_coordinator
 
 __all__ = ["addresses"]

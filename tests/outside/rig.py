@@ -29,7 +29,8 @@ from coordinator.model import Draft
 from coordinator.signing import Signer
 from coordinator.statements import Kind, ProposalBody, Statement
 from tests import builders
-from tests.gateway.conftest import Gateway, relocate, wait_for
+from tests.gateway.conftest import Gateway
+from tests.gateway.loopback_gateways import relocate, wait_for
 
 MEMBERS = ("alice", "bob", "carol")
 COORDINATOR = "coordinator.{}.bob.demo"
