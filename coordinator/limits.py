@@ -43,9 +43,7 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(
-        self, receive: Receive, headers: Headers, limit: int, party: str
-    ) -> tuple[bytes, ASGIApp | None]:
+    async def _read(self, receive: Receive, headers: Headers, limit: int, party: str) -> tuple[bytes, ASGIApp | None]:
         """The body, read whole, or what answers in its place: a handler must never see a part of a message."""
         too_long = JSONResponse({"detail": f"the body is longer than {limit} bytes"}, 413)
         announced = headers.get("content-length", "0")
