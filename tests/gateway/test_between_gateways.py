@@ -18,7 +18,8 @@ import pytest
 from consortium import ports, trust
 from consortium.render import render
 from tests import builders
-from tests.gateway.conftest import Coordinator, Gateway, connect, start, wait_for
+from tests.gateway.conftest import Coordinator, Gateway, connect, start
+from tests.gateway.loopback_gateways import wait_for
 
 MEMBERS = ("alice", "bob", "carol")
 

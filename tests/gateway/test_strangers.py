@@ -13,7 +13,8 @@ import pytest
 from consortium import ports, trust
 from consortium.render import render
 from tests import builders
-from tests.gateway.conftest import Gateway, connect, wait_for
+from tests.gateway.conftest import Gateway, connect
+from tests.gateway.loopback_gateways import wait_for
 
 FED = "fed-0.alice.bob.demo"
 COORDINATOR = "coordinator.alice.bob.demo"
