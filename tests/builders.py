@@ -42,13 +42,14 @@ def model(
     slots: int = 1,
     settings: Mapping[str, Any] | None = None,
     parties: Mapping[str, Mapping[str, Any]] | None = None,
+    consortium: Mapping[str, Any] | None = None,
 ) -> Model:
     """The institution `own` (default: the first) of a consortium of `names` (default: alice and bob)."""
     members = names or ("alice", "bob")
     documents = {name: party(name, **(parties or {}).get(name, {})) for name in members}
     return Model(
         consortium=Consortium.model_validate(
-            {"name": CONSORTIUM, "members": members, "slots": slots, "versions": VERSIONS}
+            {"name": CONSORTIUM, "members": members, "slots": slots, "versions": VERSIONS, **(consortium or {})}
         ),
         parties={name: Party.model_validate(document) for name, document in documents.items()},
         party=own or members[0],

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -109,7 +110,9 @@ class FakeRay:
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: set[str] = set()  # a long run has thousands of drivers, few of which are worth a look
         self.version, self.down, self.submits, self.refuse = "2.9.3", False, 0, ""
+        self.logs = Path(os.environ.get("TMPDIR", "/tmp"))
 
     def app(self) -> Starlette:
         return Starlette(
@@ -137,17 +140,20 @@ class FakeRay:
             text = f"ValueError: Job with submission_id {name} already exists."  # word for word from Ray 2.9.3
             return PlainTextResponse(f"RuntimeError: Request failed with status code 400: {text}", 500)
         self.submits += 1
-        log = Path(os.environ.get("TMPDIR", "/tmp")) / f"{name}-{os.getpid()}-{id(self)}.log"
+        log = self.logs / f"{name}-{os.getpid()}-{id(self)}.log"
         with log.open("wb") as out:
             self.processes[name] = subprocess.Popen(
                 body["entrypoint"], shell=True, stdout=out, stderr=out, start_new_session=True
             )
+        self._running.add(name)
         self.jobs[name] = {"status": "RUNNING", "submission_id": name, "message": "", "log": log}
         return JSONResponse({"job_id": name, "submission_id": name})
 
     def look(self) -> None:
-        for name, process in self.processes.items():
-            code = process.poll()
+        for name in [n for n in self._running if n in self.jobs]:
+            code = self.processes[name].poll()
+            if code is not None:
+                self._running.discard(name)
             if code is not None and self.jobs[name]["status"] == "RUNNING":
                 self.jobs[name]["status"] = "SUCCEEDED" if code == 0 else "FAILED"
                 self.jobs[name]["message"] = "" if code == 0 else f"failed with exit code {code}"
@@ -203,6 +209,7 @@ class FakeRay:
             self.kill(name)
         self.jobs.clear()
         self.processes.clear()
+        self._running.clear()
 
 
 class Rig:
@@ -215,6 +222,7 @@ class Rig:
         self.clocks: dict[str, float] = {}  # seconds that a party's clock seems ahead of the true time
         self.lose: dict[tuple[str, str], int] = {}  # direction -> every n-th answer is lost
         self._count = 0
+        self.messages: Counter[str] = Counter()  # requests between parties, by the first part of their path
         self.rays = {p: FakeRay() for p in parties}
         self.running: dict[str, Coordinator] = {}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
@@ -228,11 +236,23 @@ class Rig:
             for p in parties
         }
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
-        self._keys = {p: Ed25519PrivateKey.generate() for p in parties}
+        self._keys = {p: self.make_key(p) for p in parties}
         # uvicorn closes what was idle for 5 s; a request sent in that moment would fail
         self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
         for p in parties:
             self._write(p)
+
+    def make_key(self, _party: str) -> Ed25519PrivateKey:
+        """The party's signing key."""
+        return Ed25519PrivateKey.generate()
+
+    def host(self, _party: str) -> str:
+        """The address at which a party's coordinator and Ray listen."""
+        return "127.0.0.1"
+
+    def environment(self, _party: str) -> dict[str, str]:
+        """What the process of a party's coordinator finds in its environment beside the tests' own."""
+        return {}
 
     def public(self, party: str) -> str:
         import base64
@@ -313,9 +333,9 @@ class Rig:
         """Where the others reach a service of a party; the gateways that lie between do not matter here."""
         return f"127.0.0.1:{self.own[party][service][slot].rpartition(':')[2]}"
 
-    async def _serve(self, app: Starlette, port: int) -> None:
+    async def _serve(self, app: Starlette, port: int, host: str = "127.0.0.1") -> None:
         server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off", access_log=False)
+            uvicorn.Config(app, host=host, port=port, log_level="error", lifespan="off", access_log=False)
         )
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         task = asyncio.create_task(server.serve())
@@ -325,6 +345,7 @@ class Rig:
 
     async def _forward(self, request: Request) -> Response:
         sender, receiver = request.path_params["sender"], request.path_params["receiver"]
+        self.messages[request.path_params["path"].split("/")[2]] += 1  # peer/v1/<kind>…
         if (sender, receiver) in self.cut:
             return PlainTextResponse("upstream connect error", 503)
         if status := self.answers.get((sender, receiver)):
@@ -356,7 +377,7 @@ class Rig:
     async def __aenter__(self) -> Self:
         await self.open_gateway()
         for p in self.parties:
-            await self._serve(self.rays[p].app(), self.ray_ports[p])
+            await self._serve(self.rays[p].app(), self.ray_ports[p], self.host(p))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -384,7 +405,7 @@ class Rig:
 
     def spawn(self, party: str, failpoint: str = "") -> subprocess.Popen[bytes]:
         """Run a coordinator in a process of its own, to be killed at a failpoint."""
-        env = os.environ | {"CONSORTIUM_FAILPOINT": failpoint}
+        env = os.environ | self.environment(party) | {"CONSORTIUM_FAILPOINT": failpoint}
         with (self.folder / party / "coordinator.log").open("ab") as out:
             self.children[party] = subprocess.Popen(
                 [sys.executable, "-m", "coordinator", "serve", "--config", str(self.config_path(party))],
@@ -398,16 +419,20 @@ class Rig:
         for p in parties:
             for _ in range(400):
                 with contextlib.suppress(httpx.HTTPError):
-                    if (await self.http.get(f"http://127.0.0.1:{self.ports[p][0]}/healthz")).status_code == 200:
+                    if (await self.http.get(f"{self.operator_url(p)}/healthz")).status_code == 200:
                         break
                 await asyncio.sleep(0.05)
             else:
                 raise AssertionError(f"{p} does not come up")
 
+    def operator_url(self, party: str) -> str:
+        """Where a party's operator reaches its coordinator."""
+        return f"http://{self.host(party)}:{self.ports[party][0]}"
+
     async def call(self, party: str, method: str, path: str, **more: Any) -> httpx.Response:
         """The operator API with the token."""
         headers = {"authorization": f"Bearer {OPERATOR_TOKEN}"} | more.pop("headers", {})
-        url = f"http://127.0.0.1:{self.ports[party][0]}/api/v1/{path}"
+        url = f"{self.operator_url(party)}/api/v1/{path}"
         return await self.http.request(method, url, headers=headers, **more)
 
     async def submit(self, party: str, folder: bytes | None = None, **fields: Any) -> str:

@@ -93,11 +93,16 @@ def gateway_files(model: Model, secrets: Secrets, folder: Path, replaced: Mappin
     }
 
 
-def lay_all(gateway: Gateway, model: Model, secrets: Secrets, peers: Mapping[str, str]) -> None:
-    """Lay a node's files for this gateway; `peers`: party → the address at which it looks for that party's gateway."""
+def lay_all(
+    gateway: Gateway, model: Model, secrets: Secrets, peers: Mapping[str, str], more: Mapping[str, str] | None = None
+) -> None:
+    """Lay a node's files for this gateway; `peers`: party → the address at which it looks for that party's gateway.
+
+    `more`: what else is replaced in them.
+    """
     hosts = {f"gateway.{name}.example": at for name, at in peers.items()}
     replaced = {"0.0.0.0": gateway.address, "127.0.0.1": gateway.address, f"{gateway.party}-head": gateway.head}
-    for name, content in gateway_files(model, secrets, gateway.folder, {**replaced, **hosts}).items():
+    for name, content in gateway_files(model, secrets, gateway.folder, {**replaced, **hosts, **(more or {})}).items():
         gateway.lay(name, content)
 
 
