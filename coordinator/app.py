@@ -37,6 +37,9 @@ log = structlog.get_logger()
 _BUNDLE_OVERHEAD = 1_000_000  # multipart and tar headers around the files
 _SWEEP_S = 30.0
 _REMOVAL_S = 3600.0
+_KEEP_ALIVE_S = 7200
+"""Longer than the gateway keeps an idle connection (Envoy: an hour), so that it is the gateway that closes: a request
+sent in the moment in which this side closes would be answered 503."""
 
 
 def _release() -> str:
@@ -113,7 +116,14 @@ class Coordinator:
         self.ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
         for app, listening in zip((self.operator_app(), self.peer_app()), sockets, strict=True):
             server = uvicorn.Server(
-                uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=1,
+                    timeout_keep_alive=_KEEP_ALIVE_S,
+                )
             )
             server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]

@@ -33,9 +33,11 @@ class BodyLimit:
         too_long = not more
         while more:  # read it whole here: a handler must never see the first part of a refused request
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # nobody waits for an answer, and half a body is no message of a peer's
             body += message.get("body", b"")
             too_long = len(body) > limit
-            more = message["type"] == "http.request" and message.get("more_body", False) and not too_long
+            more = message.get("more_body", False) and not too_long
         if too_long:
             answer = JSONResponse({"detail": f"the body is longer than {limit} bytes"}, 413)
             await answer(scope, receive, send)

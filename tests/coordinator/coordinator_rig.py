@@ -237,8 +237,7 @@ class Rig:
         }
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
         self._keys = {p: self.make_key(p) for p in parties}
-        # uvicorn closes what was idle for 5 s; a request sent in that moment would fail
-        self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
+        self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=60))
         for p in parties:
             self._write(p)
 
@@ -335,7 +334,15 @@ class Rig:
 
     async def _serve(self, app: Starlette, port: int, host: str = "127.0.0.1") -> None:
         server = uvicorn.Server(
-            uvicorn.Config(app, host=host, port=port, log_level="error", lifespan="off", access_log=False)
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_level="error",
+                lifespan="off",
+                access_log=False,
+                timeout_keep_alive=600,  # a busy loop must not close what a client is about to use
+            )
         )
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         task = asyncio.create_task(server.serve())

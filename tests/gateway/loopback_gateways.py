@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets as random_source
 import subprocess
 import time
@@ -79,9 +80,10 @@ class Gateway:
 
 
 def relocate(content: str, folder: Path, replaced: Mapping[str, str]) -> str:
-    for old, new in {**replaced, LOG: str(folder / "access.log"), FOLDER: str(folder)}.items():
-        content = content.replace(old, new)
-    return content
+    """In one pass, longer words first: what was put in is not replaced again."""
+    table = {**replaced, LOG: str(folder / "access.log"), FOLDER: str(folder)}
+    words = "|".join(re.escape(word) for word in sorted(table, key=len, reverse=True))
+    return re.sub(words, lambda found: table[found.group()], content)
 
 
 def gateway_files(model: Model, secrets: Secrets, folder: Path, replaced: Mapping[str, str]) -> dict[str, str]:

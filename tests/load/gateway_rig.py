@@ -66,11 +66,13 @@ class GatewayRig(Rig):
             ray.logs.mkdir()
 
     def slot_ports(self, party: str) -> dict[int, int]:
-        """Port of a slot on a head → the one here: a driver takes its port on all addresses, so no two parties on one
-        machine may have the same.
-        """
-        first, more = ports.fed_port(0), 2 * ports.MAX_SLOTS * self.parties.index(party)
-        return {port: port + more for port in range(first, first + 2 * self.slots)}
+        """Port of a slot on a head → a free one here: a driver takes its port on all addresses of the machine."""
+        on_node = {"fed": ports.fed_port, "spu": ports.spu_port}
+        return {
+            on_node[service](int(slot)): int(address.rpartition(":")[2])
+            for service, slots in self.own[party].items()
+            for slot, address in slots.items()
+        }
 
     def make_key(self, party: str) -> Ed25519PrivateKey:
         key = load_pem_private_key(builders.signing_key(party).private.encode(), None)

@@ -1,0 +1,1 @@
+"""A long run of a consortium under random faults: `make soak`, or `python -m benchmarks.soak`."""
