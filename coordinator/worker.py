@@ -118,12 +118,12 @@ class Worker:
         except StaleError as e:
             log.info("record changed meanwhile", job_id=job.job_id, detail=str(e))
             return
+        if job.slot is not None and new.slot is None:
+            self._c.forget(job)  # at once: whoever finds the slot free must find its ports free
         await self._c.store.durable()
         log.info(step.reason, job_id=job.job_id, attempt=new.attempt, phase=new.phase, was=job.phase)
         ended = job.phase is Phase.ENDING and new.phase is not job.phase
         self._metrics.moved(job, new, views.skew_ms(self._c, new, new.attempt) if ended else None)
-        if job.slot is not None and new.slot is None:
-            self._c.forget(job)
         if new.slot is None and (job.slot is not None or job.phase is Phase.PREPARING):
             free = self._c.config.slots - len(self._c.store.used_slots())
             for waiting in self._c.store.waiting(free, time.time()):

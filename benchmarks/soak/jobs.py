@@ -43,7 +43,7 @@ KINDS = (
     Kind("crashes once", 2, "succeeded", _fails("crash-once")),
     Kind("cancelled", 2, "cancelled", lambda *_: {"parameters": {"seconds": 30}}, "cancel"),
     Kind("approved by people", 1, "succeeded", _asked, "approve"),
-    Kind("denied by a person", 1, "failed", _asked, "deny"),
+    Kind("denied by a person", 1, "cancelled", _asked, "deny"),
 )
 POLICY = {
     "default": "approve",

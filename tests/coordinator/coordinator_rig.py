@@ -215,6 +215,8 @@ class FakeRay:
 class Rig:
     """Some parties. `cut` holds directions (from, to) that the network drops."""
 
+    up_s = 20.0  # how long a coordinator may take to answer after its start
+
     def __init__(self, folder: Path, parties: list[str], **overrides: Any) -> None:
         self.folder, self.parties, self.overrides = folder, parties, overrides
         self.cut: set[tuple[str, str]] = set()
@@ -424,7 +426,8 @@ class Rig:
 
     async def wait_up(self, *parties: str) -> None:
         for p in parties:
-            for _ in range(400):
+            end = time.monotonic() + self.up_s
+            while time.monotonic() < end:
                 with contextlib.suppress(httpx.HTTPError):
                     if (await self.http.get(f"{self.operator_url(p)}/healthz")).status_code == 200:
                         break

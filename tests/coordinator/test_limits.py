@@ -19,6 +19,7 @@ from coordinator.buckets import Buckets, Refusals
 from coordinator.config import Limits
 from coordinator.driver_log import Log, LogReader
 from coordinator.failpoints import Step
+from coordinator.limits import BodyLimit
 from coordinator.model import Phase
 from coordinator.peers import PeerError
 from coordinator.prepare import CheckError, _check_peer
@@ -48,6 +49,27 @@ def test_buckets_take_no_memory_for_ever() -> None:
     for n in range(5000):
         buckets.take(str(n))
     assert len(buckets._known) <= 1000
+
+
+def test_half_a_body_is_no_message() -> None:
+    """A peer that goes away in the middle said nothing: nobody may judge, refuse and record what it never sent."""
+    parts = [
+        {"type": "http.request", "body": b'{"half": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    asked: list[object] = []
+
+    async def app(*_: object) -> None:
+        asked.append("asked")
+
+    async def receive() -> dict[str, Any]:
+        return parts.pop(0)
+
+    async def send(message: object) -> None:
+        asked.append(message)
+
+    asyncio.run(BodyLimit(app, lambda _: 100)({"type": "http", "path": "/", "headers": []}, receive, send))
+    assert asked == []
 
 
 def refused(lone: Lone) -> list[dict[str, Any]]:

@@ -75,6 +75,31 @@ def test_the_queue_goes_by_priority_and_then_by_age(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_ports_of_a_free_slot_are_free(tmp_path: Path) -> None:
+    """Else the checks of the next job would take this party itself for a stale process, and end that job for good."""
+
+    async def run() -> None:
+        async with rig(tmp_path, timeouts=QUICK) as r:
+            context = r.running["alice"].context
+            durable, wrong = context.store.durable, []
+
+            async def watched(*since: int) -> None:
+                used = set(context.store.used_slots().values())
+                wrong.extend(job for job in context.ways._held if job not in used)
+                await durable(*since)
+
+            context.store.durable = watched  # type: ignore[method-assign]
+            job_id = await r.submit("alice", parameters={"load_seconds": {"alice": 60, "bob": 60}})
+            await r.until(job_id, "running")
+            while not context.ways._held:
+                await asyncio.sleep(0.02)
+            await r.call("alice", "POST", f"jobs/{job_id}/cancel")
+            assert await r.end(job_id) == "cancelled"
+            assert wrong == []
+
+    asyncio.run(run())
+
+
 def test_a_job_that_pauses_lets_others_pass(tmp_path: Path) -> None:
     """bob has one slot, taken by a job with carol: alice's first job waits for it, the one without bob does not."""
 

@@ -36,6 +36,8 @@ class GatewayRig(Rig):
     before each gateway for each peer.
     """
 
+    up_s = 120.0
+
     def __init__(
         self,
         folder: Path,
