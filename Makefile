@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e screenshots bench clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e screenshots bench soak clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -43,6 +43,9 @@ screenshots: bootstrap browser  ## the pictures in docs/images, from a real run
 
 bench: bootstrap  ## benchmarks: JSON in benchmarks/results, a table on the screen
 	$(RUN)python -m benchmarks
+
+soak: bootstrap  ## jobs under random faults (MINUTES=30 SEED=n PARTIES=2): nothing may hang, diverge, leak or grow
+	$(RUN)python -m benchmarks.soak --minutes $(or $(MINUTES),30) --parties $(or $(PARTIES),2) $(if $(SEED),--seed $(SEED))
 
 clean:  ## what tests and lint left behind
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* coverage.json

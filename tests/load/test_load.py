@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.coordinator.coordinator_rig import OPERATOR_TOKEN, job_folder
 from tests.load.gateway_rig import GatewayRig
 from tests.load.processes import descriptors, memory_mb
@@ -24,6 +26,7 @@ MORE_MB, MORE_DESCRIPTORS = 15, 40
 BUDGET = {"start_window_s": 300, "peer_lost_after_s": 60, "message_s": 240, "job_s": 900}
 
 
+@pytest.mark.timeout(1200)
 def test_two_hundred_jobs_twenty_at_a_time(tmp_path: Path) -> None:
     """Memory and descriptors are compared with those after the first twenty jobs: by then every module is loaded, every
     connection open, and twenty jobs have run side by side.
