@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SAMPLE_S, POLL_S, TELL_S, AUDIT_S = 2.0, 3.0, 5.0, 30.0
 REST_S = 30.0
+COMMAND_S = 600.0
+"""A hang: a backup takes a second or two, and two minutes where forty processes want each core."""
 _PAGES = ("/", "/metrics", "/healthz", "/api/v1/status", "/api/v1/jobs")
 
 
@@ -89,7 +91,7 @@ class Watch:
     async def _command(self, *words: str, party: str) -> None:
         command = [sys.executable, "-m", "coordinator", *words, "--config", str(self._rig.config_path(party))]
         done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, check=False, timeout=120
+            subprocess.run, command, capture_output=True, text=True, check=False, timeout=COMMAND_S
         )
         if done.returncode:
             said = (done.stdout + done.stderr)[-1500:]

@@ -114,7 +114,7 @@ def loopback_addresses(names: Iterable[str]) -> dict[str, str]:
     return {name: f"{net}.{k + 2}" for k, name in enumerate(names)}
 
 
-def wait_for(condition: Callable[[], bool], explain: Callable[[], str] = str, timeout_s: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], explain: Callable[[], str] = str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
