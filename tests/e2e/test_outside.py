@@ -22,7 +22,7 @@ from testing import Party
 from tests.e2e.test_institution import secrets_of
 
 NODES = ("head", "worker-1", "gateway")
-# Every TCP port of some addresses, from 1 to 65535, many at a time. Prints {address: [open ports]}. The kernel connects,
+# Every TCP port of some addresses, many at a time. Prints {address: [open ports]}. The kernel connects,
 # and is asked at the end what became of it: a busy machine makes the scan slow, and no open port closed.
 SCANNER = """
 import json, select, socket, sys
