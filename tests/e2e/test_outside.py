@@ -203,6 +203,7 @@ def test_no_secret_is_seen_of_a_pulumi_that_runs(
     """Events, output, and arguments and environment of every process of an `up` that lays all files of a node again."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("PULUMI_DEBUG_COMMANDS", "1")  # else there is no --event-log
     workspace = Workspace.find(institutions.workspace("alice"))
     for path in ("/etc/consortium/secrets/operator.token", "/etc/consortium/health.json"):
         alice.node("head").check("sh", "-c", f"echo strange >> {path}")
