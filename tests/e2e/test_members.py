@@ -77,8 +77,9 @@ def begun(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Consortium]:
-    """alice with a worker, bob without one."""
-    with Consortium(2, workers={"alice": 1, "bob": 0}) as made:
+    """alice with a worker, bob without one. Patient: on a busy machine a gateway lets go of a party that leaves long
+    before the coordinator beside it has reloaded, and `lost` would be the cause in place of `left`."""
+    with Consortium(2, workers={"alice": 1, "bob": 0}, timeouts={"peer_lost_after_s": 60}) as made:
         yield made
 
 
