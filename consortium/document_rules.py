@@ -49,7 +49,9 @@ def rules(consortium: Document[Consortium], parties: Parties | None, stacks: Map
     yield from _membership(consortium, parties)
     for name, document in parties.items():
         yield from _party(name, document, consortium.model)
-    yield from _all_different(parties, _endpoint, ("gateway",), "two parties have the same gateway endpoint")
+    left = consortium.model.left if consortium.model else ()
+    present = {name: document for name, document in parties.items() if name not in left}
+    yield from _all_different(present, _endpoint, ("gateway",), "two parties have the same gateway endpoint")
     yield from _all_different(parties, _ca_keys, ("ca_certificates",), "two parties have the same CA key")
     yield from _all_different(parties, _signing_key, ("signing_key",), "two parties have the same signing key")
     for name, stack in stacks.items():
@@ -72,8 +74,31 @@ def _agreement(document: Document[Consortium]) -> Iterator[Problem]:
         if member in model.members[:index]:
             where = file.where(("members", index))
             yield Problem("a member stands twice", where=where, value=member, fix="keep the first")
+    yield from _leavers(file, model)
     for text in timeouts.lint(model.derived_timeouts):
         yield Problem(text, where=file.where(("timeouts",)))
+
+
+def _leavers(file: YamlFile, model: Consortium) -> Iterator[Problem]:
+    for index, name in enumerate(model.left):
+        where = file.where(("left", index))
+        if name not in model.members:
+            yield Problem(
+                "who leaves must be a member, and stays in `members`",
+                where=where,
+                value=name,
+                allowed=", ".join(model.members),
+                fix=did_you_mean(name, model.members) or f"put {name} back into members, at its old place",
+            )
+        if name in model.left[:index]:
+            yield Problem("a party leaves twice", where=where, value=name, fix="keep the first")
+    if len(model.present) < 2:
+        yield Problem(
+            "fewer than two members are left",
+            where=file.where(("left",)),
+            value=", ".join(model.left),
+            fix="a consortium of one is none: consortium down",
+        )
 
 
 def _membership(consortium: Document[Consortium], parties: Parties) -> Iterator[Problem]:
@@ -108,6 +133,8 @@ def _party(name: str, document: Document[Party], consortium: Consortium | None) 
             "the party's name and the file's differ", where=file.where(("party",)), value=party.party, allowed=name
         )
     if consortium is None:
+        return
+    if name in consortium.left:  # its certificates are trusted no more, and may have run out
         return
     for index, pem in enumerate(party.ca_certificates):
         for text in ca_problems(pem, name, consortium.name):

@@ -55,6 +55,8 @@ def load_model(workspace: Path, party: str, settings: Mapping[str, Any] | None =
     members = agreement.members if agreement else ()
     if agreement and party not in members:
         problems.append(_not_a_member(party, members, stack))
+    if agreement and party in agreement.left:
+        problems.append(_has_left(party, documents.consortium.file, agreement))
     if problems or not agreement or not stack.settings:
         raise DocumentErrors(problems)
     parties = {name: document.model for name, document in documents.parties.items() if document.model}
@@ -178,6 +180,15 @@ def _given(party: str, settings: Mapping[str, Any]) -> Stack:
     file = YamlFile(f"{STACKS_FOLDER}/Pulumi.{party}.yaml")
     loc = (f"{NAMESPACE}:settings",)
     return Stack(file, validate(StackSettings, dict(settings), file, loc), "", loc)
+
+
+def _has_left(party: str, file: YamlFile, agreement: Consortium) -> Problem:
+    return Problem(
+        "this institution has left the consortium",
+        where=file.where(("left", agreement.left.index(party))),
+        value=party,
+        fix=f"consortium audit export FILE, then consortium down; to come back, all members take {party} off `left`",
+    )
 
 
 def _not_a_member(party: str, members: tuple[str, ...], stack: Stack) -> Problem:

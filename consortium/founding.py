@@ -49,6 +49,7 @@ def agreement_text(name: str, members: Sequence[str]) -> str:
 name: {name}
 mode: ray
 members: [{", ".join(members)}]   # append-only: a member's place decides port numbers
+left: []                          # members that have left; each keeps its place
 slots: 2                          # jobs that one party runs at the same time
 versions:                         # exact versions; SecretFlow's parts speak only to their equals
 {"".join(f'  {part}: "{version}"{chr(10)}' for part, version in VERSIONS.items())}\

@@ -61,6 +61,7 @@ def coordinator_config(model: Model, datasets: Mapping[str, str]) -> dict[str, A
         "consortium": model.consortium.name,
         "party": model.party,
         "members": list(model.consortium.members),
+        "left": {name: model.parties[name].signing_key for name in model.consortium.left},
         "consortium_digest": model.digest(),
         "versions": model.consortium.versions.model_dump(mode="json"),
         "slots": model.consortium.slots,

@@ -1,4 +1,4 @@
-"""Which file stands on which node of an institution: path, mode, owner, content, and the service that reads it.
+"""Which file stands on which node of an institution: path, mode, owner, content, and what a change of it asks for.
 
 Pure: a model and secrets in, files out. Ansible lays them (roles/base), Pulumi compares their digests.
 """
@@ -28,6 +28,7 @@ from consortium.spec import Model
 __all__ = ["JOBS_DIR", "STATE_DIR", "Host", "NodeFile", "Secrets", "data_path", "files_for", "hosts_of"]
 
 Role = Literal["head", "worker", "gateway"]
+Action = Literal["restart", "reload", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ class Host:
 
 @dataclass(frozen=True)
 class NodeFile:
-    """One file on a node. `service` is restarted when it changes; None where its reader notices by itself."""
+    """One file on a node.
+
+    `on_change`: what `service` needs when the file changes. `nothing`: whoever reads it notices by itself, as Envoy
+    does, or reads it at each use.
+    """
 
     path: str
     content: str = field(repr=False)
@@ -63,7 +68,12 @@ class NodeFile:
     owner: str = "root"
     group: str = "root"
     service: str | None = None
+    on_change: Action = "nothing"
     secret: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.service is None) != (self.on_change == "nothing"):
+            raise ValueError(f"{self.path}: {self.on_change} of {self.service}: an action and its service go together")
 
     @property
     def digest(self) -> str:
@@ -107,10 +117,20 @@ def _head(model: Model, secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
             mode="0640",
             group="coordinator",
             service="coordinator",
+            on_change="reload",
         ),
-        NodeFile(str(GATEWAY_CERTIFICATE), secrets.gateway_certificate, service="coordinator"),
+        NodeFile(str(GATEWAY_CERTIFICATE), secrets.gateway_certificate),
         *(
-            NodeFile(str(SECRETS_DIR / name), content, "0400", "coordinator", "coordinator", "coordinator", secret=True)
+            NodeFile(
+                str(SECRETS_DIR / name),
+                content,
+                mode="0400",
+                owner="coordinator",
+                group="coordinator",
+                service="coordinator",
+                on_change="restart",
+                secret=True,
+            )
             for name, content in (
                 ("signing.key", secrets.signing_key),
                 ("operator.token", secrets.operator_token),
@@ -155,12 +175,13 @@ def _gateway_file(
 ) -> NodeFile:
     """Envoy reads it and cannot change it."""
     content = _render(template or path, **variables)
-    return NodeFile(str(path), content, "0440", "root", "gateway", service, secret)
+    action: Action = "restart" if service else "nothing"
+    return NodeFile(str(path), content, "0440", "root", "gateway", service, action, secret)
 
 
 def _launcher(service: str, **variables: Any) -> NodeFile:
     path = CONFIG_DIR / "services" / service
-    return NodeFile(str(path), _render(path, **variables), mode="0755", service=service)
+    return NodeFile(str(path), _render(path, **variables), mode="0755", service=service, on_change="restart")
 
 
 def _health(checks: list[dict[str, str]]) -> NodeFile:

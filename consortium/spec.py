@@ -88,11 +88,18 @@ class Consortium(_Document):
     mode: Literal["ray", "kuscia"] = "ray"
     members: Annotated[tuple[Name, ...], Field(min_length=2, max_length=ports.MAX_MEMBERS)]
     """Append-only: a member's place in the list decides port numbers at every party."""
+    left: Annotated[tuple[Name, ...], Field(max_length=ports.MAX_MEMBERS)] = ()
+    """Members that have left. Each keeps its place, and its party file: what it signed stays verifiable."""
     slots: int = Field(2, ge=1, le=ports.MAX_SLOTS)
     """Jobs one party runs at the same time."""
     versions: Versions
     timeouts: TimeoutBudget = TimeoutBudget()
     limits: Limits = Limits()
+
+    @property
+    def present(self) -> tuple[Name, ...]:
+        """The members that have not left, in their order."""
+        return tuple(name for name in self.members if name not in self.left)
 
     @cached_property
     def derived_timeouts(self) -> Timeouts:
@@ -149,8 +156,8 @@ class Model(_Document):
 
     @property
     def peers(self) -> dict[str, Party]:
-        """The other members, in the consortium's order."""
-        return {name: self.parties[name] for name in self.consortium.members if name != self.party}
+        """The other members that have not left, in the consortium's order."""
+        return {name: self.parties[name] for name in self.consortium.present if name != self.party}
 
     @property
     def timeouts(self) -> Timeouts:

@@ -176,6 +176,11 @@ TABLE: tuple[Row, ...] = (
         "Envoy's route timeout (default 15 s would cut a program bundle on a slow line), and its request_timeout: a "
         "peer's request that is not whole by then holds nothing any longer",
         lambda b, _: b.message_s + 5),
+    Row("gateway_drain_s", "s", "gateway", "10",
+        "Envoy's --drain-time-s (default 10 min): so long connections of a peer that has left live on, and "
+        "those whose own settings changed; other peers' are not touched. It stands on Envoy's command line, so it "
+        "follows from nothing: another value would restart the gateway",
+        lambda b, _: 10),
     Row("gateway_keepalive_time_s", "s", "gateway", "min(peer_lost_after_s ÷ 2, 30), rounded up",
         "Linux's default of 2 h lets firewalls and address translators forget a silent connection",
         lambda b, _: math.ceil(min(b.peer_lost_after_s / 2, 30))),

@@ -100,6 +100,7 @@ class Timeouts(BaseModel):
     gateway_idle_s: Seconds
     gateway_http_idle_s: Seconds
     gateway_request_s: Seconds
+    gateway_drain_s: int = Field(ge=1)
     gateway_keepalive_time_s: int = Field(ge=1)
     gateway_keepalive_interval_s: int = Field(ge=1)
     gateway_keepalive_probes: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""Command line: `python -m coordinator serve|audit|backup|restore|openapi`."""
+"""Command line: `python -m coordinator serve|reload|audit|backup|restore|openapi`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from coordinator.group_commit import StoreError
 from coordinator.logs import configure, last_line
 from coordinator.offline import tell
 from coordinator.openapi import document
+from coordinator.reload_command import ask_to_reload
 from coordinator.signing import SigningError
 
 
@@ -28,11 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the coordinator")
     add_audit(commands)
+    again = commands.add_parser("reload", help="have the running coordinator take up its configuration file anew")
     copy = commands.add_parser("backup", help="copy the state while the coordinator runs")
     copy.add_argument("target", type=Path)
     back = commands.add_parser("restore", help="put a backup into an empty state folder")
     back.add_argument("source", type=Path)
-    for command in (serve, copy, back):
+    for command in (serve, again, copy, back):
         command.add_argument("--config", type=Path, default=Path("/etc/consortium/coordinator.json"))
     printed = commands.add_parser("openapi", help="print an interface's OpenAPI document; needs no configuration")
     printed.add_argument("interface", choices=["operator", "peer"])
@@ -43,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "serve":
             return uvloop.run(_serve(options.config))
+        if options.command == "reload":
+            return ask_to_reload(options.config)
         if options.command == "audit":
             return run_audit(options)
         config = load_config(options.config)
@@ -66,6 +70,7 @@ async def _serve(config: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await coordinator.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, coordinator.reload_soon)
     await ended.wait()
     await coordinator.stop()
     return 0

@@ -65,6 +65,7 @@ def _accept_new(context: Context, statement: Statement) -> str:
         (statement.party not in body.parties, f"the initiator {statement.party} is not among {list(body.parties)}"),
         (me not in body.parties, f"{me} is not among {list(body.parties)}"),
         (unknown := sorted(set(body.parties) - set(context.config.members)), f"not members: {unknown}"),
+        (gone := sorted(context.config.departed(body.parties)), f"have left the consortium: {gone}"),
         (
             body.bundle_bytes > limits.bundle_bytes,
             f"job folder of {body.bundle_bytes} bytes, limit {limits.bundle_bytes}",

@@ -33,6 +33,14 @@ class Taken(Model):
     job_id: JobId
 
 
+class Settings(Model):
+    """Which settings are in force after a reload."""
+
+    before: Digest = Field(description="SHA-256 of all settings in force before")
+    after: Digest = Field(description="of those in force now; the same when nothing differs")
+    changed: list[str] = Field(description="fields at the top of the file that differ")
+
+
 class JobSummary(Model):
     """One line of the list of jobs."""
 
@@ -158,6 +166,7 @@ class Status(Model):
     consortium: Party
     party: Party
     members: list[Party]
+    left: list[Party] = Field(description="members that have left")
     consortium_digest: str
     versions: dict[str, str]
     peers: dict[Party, PeerView]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from coordinator import submit as operations
 from coordinator import views
 from coordinator.accept import RefusedError
 from coordinator.api_backup import add_backup_route
-from coordinator.api_models import JobDetail, JobList, OutputFiles, ProgramText, Responses, Status, refusals
+from coordinator.api_models import JobDetail, JobList, OutputFiles, ProgramText, Responses, Settings, Status, refusals
 from coordinator.audit_source import RangeError, export_of, range_of
 from coordinator.config import DIGEST_PATTERN
 from coordinator.context import Context
@@ -27,6 +27,7 @@ from coordinator.driver_log import Log
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.model import Job
 from coordinator.previous import approved_before, compared, job_folder
+from coordinator.reload import Reloaded, ReloadError
 from coordinator.requests import KEY_PATTERN
 from coordinator.statements import JobId
 from coordinator.worker import Worker
@@ -59,7 +60,7 @@ _TEXT: Responses = {200: {"content": {"text/plain": {}}}}
 _LINES: Responses = {200: {"content": {"application/jsonl": {}}}}
 
 
-def operator_routes(context: Context, worker: Worker) -> APIRouter:
+def operator_routes(context: Context, worker: Worker, reload: Callable[[], Awaitable[Reloaded]]) -> APIRouter:
     """Routes under /api/v1."""
 
     def authorised(request: Request, token: BearerToken) -> None:
@@ -82,6 +83,15 @@ def operator_routes(context: Context, worker: Worker) -> APIRouter:
     async def status() -> dict[str, Any]:
         """This institution, its peers, slots, versions and audit chain."""
         return views.status(context)
+
+    @router.post("/reload", response_model=Settings, responses=refusals(409))
+    async def take_over() -> dict[str, Any]:
+        """Take up the configuration file as it is on the disk now. 422: it is wrong, 409: it takes a restart; the old
+        one stays in force then."""
+        try:
+            return asdict(await reload())
+        except ReloadError as e:
+            raise RefusedError(409 if e.why == "restart" else 422, f"the old configuration stays: {e}") from e
 
     @router.get("/jobs", response_model=JobList)
     async def jobs(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:

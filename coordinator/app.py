@@ -18,7 +18,7 @@ from coordinator import failpoints, gauges
 from coordinator.api_operator import operator_routes
 from coordinator.api_peer import handle_refusals, peer_routes
 from coordinator.audit_daily import AuditFiles
-from coordinator.config import settings_digest
+from coordinator.config import Limits, settings_digest
 from coordinator.context import Context
 from coordinator.group_commit import StoreError
 from coordinator.launcher import LauncherError, submission_id
@@ -29,6 +29,7 @@ from coordinator.model import Phase
 from coordinator.openapi import OPERATOR, PEER
 from coordinator.peers import PeerError
 from coordinator.policy import policy_digest
+from coordinator.reload import Reloaded, ReloadError, reload
 from coordinator.retention import Retention
 from coordinator.statuspage import errors_as_pages, page_routes
 from coordinator.worker import Worker
@@ -57,32 +58,36 @@ class Coordinator:
         self.context = context
         self.worker = Worker(context, context.metrics)
         self._tasks: list[asyncio.Task[None]] = []
+        self._beats: dict[str, asyncio.Task[None]] = {}  # peer -> its heartbeats
+        self._reloading = asyncio.Lock()
+        self._signalled: asyncio.Task[None] | None = None
         self._servers: list[uvicorn.Server] = []
         self.ports: tuple[int, int] = (0, 0)
 
     def peer_app(self) -> FastAPI:
         """What peers reach through the gateway."""
-        limits = self.context.config.limits
         app = FastAPI(**PEER)
         app.include_router(peer_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.context.metrics)
-        big = limits.bundle_bytes + _BUNDLE_OVERHEAD
-        app.add_middleware(
-            BodyLimit,
-            limit=lambda p: big if p.startswith("/peer/v1/bundle/") else limits.message_bytes,
-            at_once=_BODIES_AT_ONCE * big,
-        )
-        peers, me = frozenset(self.context.config.peers), self.context.config.party
+        me = self.context.config.party
+
+        def body_limit(path: str) -> int:
+            return self._bundle_limit() if path.startswith("/peer/v1/bundle/") else self._limits().message_bytes
+
+        app.add_middleware(BodyLimit, limit=body_limit, at_once=lambda: _BODIES_AT_ONCE * self._bundle_limit())
 
         def flooded(party: str, path: str, why: str) -> None:
             self.context.metrics.refused.labels(party, "429").inc()
             self.context.refusals.add(party, path, why, flood=True)
 
         app.add_middleware(
-            PeerRate, per_s=limits.peer_requests_per_s, burst=limits.peer_burst, refused=flooded
+            PeerRate, bound=lambda: (self._limits().peer_requests_per_s, self._limits().peer_burst), refused=flooded
         )  # each one added is passed before those above
         app.add_middleware(
-            GatewayOnly, token=self.context.gateway_token, peers=peers, refused=self.context.refusals.stranger
+            GatewayOnly,
+            token=self.context.gateway_token,
+            peers=lambda: self.context.config.peers.keys(),
+            refused=self.context.refusals.stranger,
         )
         app.add_middleware(Durable, store=self.context.store, tell=lambda e: cannot_write(me, e))
         app.add_middleware(Timed, metrics=self.context.metrics, interface="peer")
@@ -91,12 +96,11 @@ class Coordinator:
     def operator_app(self) -> FastAPI:
         """What the institution's own people reach."""
         app = FastAPI(**OPERATOR)
-        app.include_router(operator_routes(self.context, self.worker))
+        app.include_router(operator_routes(self.context, self.worker, self.reload))
         app.include_router(page_routes(self.context, self.worker))
         handle_refusals(app, self.context, self.context.metrics)
         errors_as_pages(app, self.context)
-        big = self.context.config.limits.bundle_bytes + _BUNDLE_OVERHEAD
-        app.add_middleware(BodyLimit, limit=lambda _: big)
+        app.add_middleware(BodyLimit, limit=lambda _: self._bundle_limit())
         app.add_middleware(Durable, store=self.context.store, tell=str)
         app.add_middleware(Timed, metrics=self.context.metrics, interface="operator")
 
@@ -112,6 +116,37 @@ class Coordinator:
             return Response(gauges.render(self.context), media_type="text/plain; version=0.0.4")
 
         return app
+
+    def _limits(self) -> Limits:
+        return self.context.config.limits
+
+    def _bundle_limit(self) -> int:
+        return self._limits().bundle_bytes + _BUNDLE_OVERHEAD
+
+    async def reload(self) -> Reloaded:
+        """Take up the configuration on the disk; open jobs are looked at anew. Raises ReloadError, StoreError."""
+        async with self._reloading:
+            done = await reload(self.context)
+        self._follow_peers()
+        self.worker.enqueue_all()
+        return done
+
+    def reload_soon(self) -> None:
+        """On SIGHUP. What is wrong with the file stands in the log and in the audit log."""
+
+        async def work() -> None:
+            with contextlib.suppress(ReloadError, StoreError):
+                await self.reload()
+
+        self._signalled = asyncio.get_running_loop().create_task(work())
+
+    def _follow_peers(self) -> None:
+        """Heartbeats to those who are peers now, and to nobody else."""
+        peers = self.context.config.peers
+        for gone in [name for name in self._beats if name not in peers]:
+            self._beats.pop(gone).cancel()
+        for new in [name for name in peers if name not in self._beats]:
+            self._beats[new] = asyncio.get_running_loop().create_task(self._heartbeats(new))
 
     async def start(self) -> None:
         """Listen, go on with every unfinished job. Raises OSError when a port is in use."""
@@ -140,8 +175,7 @@ class Coordinator:
         self._spawn(self.worker.tick())
         self._spawn(self._sweep())
         self._spawn(AuditFiles(self.context).run())
-        for peer in config.peers:
-            self._spawn(self._heartbeats(peer))
+        self._follow_peers()
         self.worker.enqueue_all()
         log.info("listening", party=config.party, operator=self.ports[0], peer=self.ports[1])
 
@@ -151,9 +185,9 @@ class Coordinator:
             server.should_exit = True
         await self.worker.close()
         self.context.ways.release_all()
-        for task in self._tasks[len(self._servers) :]:
+        for task in (*self._tasks[len(self._servers) :], *self._beats.values()):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._beats.values(), return_exceptions=True)
         await self.context.peers.close()
         self.context.store.close()
 
@@ -161,7 +195,6 @@ class Coordinator:
         self._tasks.append(asyncio.get_running_loop().create_task(work))  # type: ignore[arg-type]
 
     async def _heartbeats(self, peer: str) -> None:
-        every_s = self.context.config.timeouts.heartbeat_s
         structlog.contextvars.bind_contextvars(peer=peer)
         up = False
         while True:
@@ -180,6 +213,7 @@ class Coordinator:
                 up = False
             except StoreError as e:
                 log.warning("no heartbeat: the state could not be written", peer=peer, error=str(e))
+            every_s = self.context.config.timeouts.heartbeat_s
             await asyncio.sleep(every_s * random.uniform(0.9, 1.0))  # noqa: S311 (only spreads the load)
 
     def _beat(self, peer: str) -> Heartbeat:

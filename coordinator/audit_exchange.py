@@ -35,6 +35,10 @@ class HeadExchange:
         self._signed_at = 0.0
         self.faults = store.audit_faults()
 
+    def adopt(self, config: Config, verifier: Verifier) -> None:
+        """Take up another configuration and the public keys that go with it."""
+        self._config, self._verifier = config, verifier
+
     def due(self, peer: str) -> Head | None:
         """The own head, if it is time to show it: every `audit_heads_s`, and when a job has ended since."""
         now, ended = time.monotonic(), self._store.ended_jobs()

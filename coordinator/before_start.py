@@ -10,13 +10,16 @@ from __future__ import annotations
 import hashlib
 
 from coordinator.actions import Commit
-from coordinator.ends import closed_by_final, give_up
+from coordinator.ends import closed_by_final, give_up, has_left
 from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody, job_name
 
-_RETRIED_REFUSALS = frozenset({"busy", "absent"})
-"""Asked again until the job's deadline: the party lives and may have room later."""
+_AGREEMENT = "consortium"
+_RETRIED_REFUSALS = frozenset({"busy", "absent", _AGREEMENT})
+"""Asked again until the job's deadline: the party lives, and may have room later, or the same consortium files."""
+_LONGEST_PAUSE = {_AGREEMENT: 6}
+"""Code → exponent of the longest pause; 4 for all others. People run `up` at every party within hours, not seconds."""
 _RETRIED_ROUNDS = frozenset({"no-promise", "unreachable"})
 """Asked again for `prepare_rounds` rounds: a party may just be restarting."""
 
@@ -43,7 +46,12 @@ def approved(job: Job, seen: Observed) -> Commit | None:
         if seen.now < job.retry_at or seen.free_slot is None:
             return None
         n = job.attempt + 1
-        ask = Draft(Kind.PREPARE, n, PrepareBody(promise_s=seen.timing.promise_s, job_name=job_name(job.job_id, n)))
+        body = PrepareBody(
+            promise_s=seen.timing.promise_s,
+            job_name=job_name(job.job_id, n),
+            consortium_digest=seen.consortium_digest,
+        )
+        ask = Draft(Kind.PREPARE, n, body)
         changes = {"attempt": n, "prepared_at": seen.now}
         return Commit(Step.PREPARE, f"asking for attempt {n}", (ask,), Phase.PREPARING, changes)
     n = job.prepare_round()
@@ -61,6 +69,8 @@ def preparing(job: Job, seen: Observed) -> Commit | None:
     if not own and isinstance(asked, PrepareBody) and asked.job_name != ours:
         why = f"the job's name differs: {job.initiator} calls it {asked.job_name}, {job.me} {ours}"
         return _refuse(job, "job-name", why)
+    if not own and seen.left:
+        return _refuse(job, "left", has_left(seen))
     checks = seen.checks if seen.checks and seen.checks.attempt == job.attempt else None
     if own or not (checks or job.cancels()):
         return None
@@ -102,7 +112,7 @@ def promised(job: Job, seen: Observed) -> Commit | None:
             why = f"attempt {n} cannot start: {party} refused: {promise.message}"
             return Commit(Step.ABORTED, why, phase=Phase.APPROVED, changes={"slot": None})
     own = job.promises(n)[job.me]
-    if job.slot is not None and seen.now >= own.expires_at:
+    if job.slot is not None and job.initiator not in seen.left and seen.now >= own.expires_at:
         why = f"in doubt: no decision of {job.initiator} on attempt {n} while the promise held; the slot is free again"
         return Commit(Step.IN_DOUBT, why, changes={"slot": None})
     return _too_late(job, seen)
@@ -152,6 +162,8 @@ def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:
             return "denied", f"{party} denied the job: {said.reason or 'no reason given'}", "cancelled"
     for party, wish in sorted(job.cancels().items()):
         return "cancelled", f"{party} cancelled the job: {wish.reason or 'no reason given'}", "cancelled"
+    if seen.left:
+        return "left", has_left(seen), "failed"
     if seen.now >= job.proposal.deadline:
         return "deadline", "the job's deadline passed before it could start", "failed"
     return None
@@ -159,18 +171,18 @@ def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:
 
 def _abort(job: Job, seen: Observed, n: int, code: str, why: str, final: str | None) -> Commit:
     body = DecisionBody.model_validate({"verdict": "abort", "code": code, "reason": why[:2000], "final": final})
-    changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + _pause_s(job, n, seen)}
+    changes: dict[str, object] = {"slot": None, "attempt": n, "retry_at": seen.now + _pause_s(job, n, seen, code)}
     if final:
         changes["settled"] = True
     phase = Phase(final) if final else Phase.APPROVED
     return Commit(Step.DECIDE_ABORT, why, (Draft(Kind.DECISION, n, body),), phase, changes)
 
 
-def _pause_s(job: Job, n: int, seen: Observed) -> float:
+def _pause_s(job: Job, n: int, seen: Observed, code: str) -> float:
     """Grows with the rounds that came to nothing, and differs from job to job: two initiators that each hold what the
     other needs must not meet again at the same moment."""
     spread = hashlib.sha256(f"{job.job_id}:{n}".encode()).digest()[0] / 256
-    return seen.timing.retry_s * (0.5 + spread * float(2 ** min(n - job.starts, 4)))
+    return seen.timing.retry_s * (0.5 + spread * float(2 ** min(n - job.starts, _LONGEST_PAUSE.get(code, 4))))
 
 
 def _closing(job: Job, seen: Observed) -> Commit | None:
@@ -195,5 +207,9 @@ def _aborted(job: Job, seen: Observed) -> Commit | None:
 
 
 def _too_late(job: Job, seen: Observed) -> Commit | None:
-    """A participant that hears nothing final gives the job up after its deadline; it can never start then."""
-    return give_up(job, seen) if seen.now >= job.proposal.deadline + seen.timing.peer_lost_after_s else None
+    """A participant that hears nothing final gives the job up after its deadline, or when its initiator has left."""
+    if job.initiator in seen.left:
+        return give_up(job, seen, has_left(seen))
+    if seen.now < job.proposal.deadline + seen.timing.peer_lost_after_s:
+        return None
+    return give_up(job, seen, f"nothing was heard of {job.initiator} until the job's deadline passed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -208,6 +209,7 @@ class Config(Model):
     consortium: Party
     party: Party
     members: tuple[Party, ...] = Field(min_length=2)
+    left: dict[Party, str] = {}  # members that have left -> signing key: what they signed stays verifiable
     consortium_digest: str = Field(min_length=1, max_length=128)
     versions: dict[str, str]
     slots: int = Field(ge=1, le=20)
@@ -229,10 +231,13 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        others = set(self.members) - {self.party}
         if self.party not in self.members:
             raise ValueError(f"party is {self.party!r}, members are {list(self.members)}: it must be one of them")
-        if set(self.peers) != others:
+        if strangers := set(self.left) - set(self.members):
+            raise ValueError(f"left names {sorted(strangers)}: members are {list(self.members)}")
+        if self.party in self.left:
+            raise ValueError(f"{self.party} has left the consortium: its own coordinator serves nobody")
+        if set(self.peers) != (others := set(self.members) - {self.party, *self.left}):
             raise ValueError(f"peers are {sorted(self.peers)}: they must be the other members {sorted(others)}")
         wanted = {str(k) for k in range(self.slots)}
         tables = {f"own.{s}": set(getattr(self.own, s)) for s in ("fed", "spu")}
@@ -251,6 +256,15 @@ class Config(Model):
                     f"members are {list(self.members)}, own datasets {sorted(self.datasets)}"
                 )
         return self
+
+    @property
+    def present(self) -> tuple[Party, ...]:
+        """The members that have not left, this party included."""
+        return tuple(name for name in self.members if name not in self.left)
+
+    def departed(self, parties: Iterable[Party]) -> frozenset[Party]:
+        """Those of `parties` that have left."""
+        return frozenset(parties) & frozenset(self.left)
 
 
 def load_config(path: Path) -> Config:

@@ -23,6 +23,7 @@ from coordinator.ways import Ways
 class Context:
     """One coordinator's parts. The mutable fields are lost in a crash, by design."""
 
+    path: Path  # of the configuration file
     config: Config
     signer: Signer
     verifier: Verifier
@@ -38,6 +39,7 @@ class Context:
     ways_proved: dict[str, Checks] = field(default_factory=dict)  # job -> whether its ways were gone, newest attempt
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
     undelivered: dict[tuple[str, str], str] = field(default_factory=dict)  # (job, peer) -> why the last try failed
+    terms: dict[str, tuple[int, Config]] = field(default_factory=dict)  # job -> attempt under way, what it began with
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
     refusals: Refusals = field(init=False)
@@ -46,6 +48,26 @@ class Context:
     def __post_init__(self) -> None:
         self.refusals = Refusals(self.store)
         self.guard = Guard(self.operator_token)
+
+    def adopt(self, config: Config, verifier: Verifier) -> None:
+        """Put another configuration in force, everywhere at once: nothing here awaits."""
+        self.config, self.verifier = config, verifier
+        self.peers.adopt(config)
+        self.ways.adopt(config)
+        self.heads.adopt(config, verifier)
+        self.launcher.log_bytes = config.limits.log_bytes
+
+    def terms_of(self, job: Job) -> Config:
+        """The configuration that counts for a job: of an attempt under way the one with which it began here."""
+        known = self.terms.get(job.job_id)
+        return known[1] if known and known[0] == job.attempt else self.config
+
+    def keep_terms(self, job: Job) -> None:
+        """Hold on to the present configuration for the job's attempt, or let go of it when none is under way."""
+        if not job.phase.active:
+            self.terms.pop(job.job_id, None)
+        elif self.terms.get(job.job_id, (0, None))[0] != job.attempt:
+            self.terms[job.job_id] = (job.attempt, self.config)
 
     def bundle_path(self, program_digest: str) -> Path:
         """Where a job folder is kept."""
@@ -93,8 +115,13 @@ def read_secret(path: Path) -> str:
 def load_signer(config: Config) -> tuple[Signer, Verifier]:
     """Own key and everyone's public keys. Raises SigningError naming the key that cannot be read."""
     signer = Signer.load(config.consortium, config.party, config.secrets.signing_key_file)
-    keys = {name: peer.signing_key for name, peer in config.peers.items()} | {config.party: signer.public}
-    return signer, Verifier(config.consortium, keys)
+    return signer, verifier_of(config, signer)
+
+
+def verifier_of(config: Config, signer: Signer) -> Verifier:
+    """Everyone's public keys, of those too that have left. Raises SigningError naming a key that is none."""
+    keys = {name: peer.signing_key for name, peer in config.peers.items()}
+    return Verifier(config.consortium, config.left | keys | {config.party: signer.public})
 
 
 def open_context(path: Path, launcher: Launcher | None = None) -> Context:
@@ -105,6 +132,7 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     store = Store(config.state_dir / "coordinator.db", signer, config.party)
     check_state(store, verifier)
     return Context(
+        path=path,
         config=config,
         signer=signer,
         verifier=verifier,

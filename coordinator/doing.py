@@ -50,12 +50,15 @@ class Doer:
         self._closing = False
 
     def due(self, job: Job, now: float) -> frozenset[str]:
-        """Peers of the job that are not in a pause after a failure."""
-        return frozenset(p for p in job.others if self._failures.get((job.job_id, p), (0, 0.0))[1] <= now)
+        """Peers of the job that are in the consortium and not in a pause after a failure."""
+        return frozenset(p for p in self._there(job) if self._failures.get((job.job_id, p), (0, 0.0))[1] <= now)
+
+    def _there(self, job: Job) -> list[str]:
+        return [p for p in job.others if p in self._c.config.peers]
 
     def next_try(self, job: Job, now: float) -> float | None:
         """When the next pause after a failure ends."""
-        ends = (self._failures.get((job.job_id, p), (0, 0.0))[1] for p in job.others)
+        ends = (self._failures.get((job.job_id, p), (0, 0.0))[1] for p in self._there(job))
         return min((at for at in ends if at > now), default=None)
 
     def forget_failures(self) -> None:
@@ -198,7 +201,7 @@ class Doer:
         log.info("delivery failed", job_id=job_id, peer=peer, error=str(error), failures=count)
 
     async def _ask(self, job: Job, attempt: int) -> None:
-        await asyncio.gather(*(self._ask_one(job, peer, attempt) for peer in job.others))
+        await asyncio.gather(*(self._ask_one(job, peer, attempt) for peer in self._there(job)))
         # a signature of a party that is gone for good is worth a question now and then, not more
         await asyncio.sleep(self._c.config.timeouts.heartbeat_s * (30 if job.phase.terminal else 1))
 

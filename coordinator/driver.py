@@ -72,7 +72,7 @@ async def await_ready(context: Context, job: Job, limit_s: float) -> None:
 
 def session_document(context: Context, job: Job, slot: int) -> dict[str, Any]:
     """What the driver is told; `coordinator.session.Settings` reads it."""
-    config, proposal = context.config, job.proposal
+    config, proposal = context.terms_of(job), job.proposal
     decision = job.decision(job.attempt)
     assert isinstance(decision, DecisionBody)
 

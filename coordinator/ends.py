@@ -38,9 +38,14 @@ def retry_possible(job: Job, outcomes: Mapping[str, OutcomeBody]) -> bool:
     return all(o.status == "succeeded" or (o.status == "failed" and o.retryable) for o in outcomes.values())
 
 
-def give_up(job: Job, seen: Observed) -> Commit:
-    """After the deadline, without a final decision: sign that nothing ran here, so that success is ruled out."""
-    why = f"nothing was heard of {job.initiator} until the job's deadline passed"
+def has_left(seen: Observed) -> str:
+    """Who of the job's parties is gone, for people."""
+    names = sorted(seen.left)
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} left the consortium"
+
+
+def give_up(job: Job, seen: Observed, why: str) -> Commit:
+    """Without a final decision, and none to come: sign that nothing ran here, so that success is ruled out."""
     own = job.promises(job.attempt).get(job.me)
     drafts: tuple[Draft, ...] = ()
     if isinstance(own, PromiseBody) and own.verdict == "promise" and job.phase is Phase.PROMISED:

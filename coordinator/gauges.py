@@ -64,7 +64,8 @@ def _peers(context: Context) -> Iterator[Metric]:
     confirmed = Gauge("consortium_audit_confirmed_records", "Own records that a peer confirmed.", labels=["peer"])
     fault = Gauge("consortium_peer_audit_fault", "1 when a peer's audit log contradicts itself.", labels=["peer"])
     known, now = views.peers(context), time.monotonic()
-    for name, state in sorted(context.peers.state.items()):
+    for name in sorted(context.config.peers):
+        state = context.peers.state[name]
         up.add_metric([name], known[name]["up"])
         silence.add_metric([name], state.lost_for(now))
         audit = known[name]["audit"]

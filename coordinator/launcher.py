@@ -56,6 +56,9 @@ def submission_id(job_id: str, attempt: int) -> str:
 class Launcher(Protocol):
     """Runs drivers."""
 
+    log_bytes: int
+    """Characters of a driver's output that `logs` gives at most: its end."""
+
     async def version(self) -> str:
         """Version of what runs drivers; raises LauncherError when it does not answer."""
 
@@ -80,7 +83,7 @@ class RayLauncher:
 
     def __init__(self, jobs_url: str, timeout_s: float = 10, log_bytes: int = 1_000_000) -> None:
         self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), trust_env=False)
-        self._timeout_s, self._log_bytes = timeout_s, log_bytes
+        self._timeout_s, self.log_bytes = timeout_s, log_bytes
 
     async def close(self) -> None:
         """Close connections."""
@@ -143,7 +146,7 @@ class RayLauncher:
 
     async def logs(self, submission_id: str) -> Log:
         """The end of the driver's output, `log_bytes` characters."""
-        path, reader = f"/api/jobs/{submission_id}/logs", LogReader(self._log_bytes)
+        path, reader = f"/api/jobs/{submission_id}/logs", LogReader(self.log_bytes)
         try:
             async with self._http.stream("GET", path, timeout=self._timeout_s) as answer:
                 if answer.status_code == 404:

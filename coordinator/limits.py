@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -21,7 +21,7 @@ class BodyLimit:
     Bodies that one peer has on their way take at most `at_once` bytes of memory, however many there are: else 429.
     """
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int], at_once: int | None = None) -> None:
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int], at_once: Callable[[], int] | None = None) -> None:
         self._app, self._limit, self._at_once = app, limit, at_once
         self._held: dict[str, int] = {}  # peer -> bytes
 
@@ -60,8 +60,8 @@ class BodyLimit:
                 self._held[party] = self._held.get(party, 0) + len(part)
                 if len(body) > limit:
                     return b"", too_long
-                if self._at_once and self._held[party] > self._at_once:
-                    why = f"bodies of {party} on their way take more than {self._at_once} bytes: one after the other"
+                if self._at_once and self._held[party] > self._at_once():
+                    why = f"bodies of {party} on their way take more than {self._at_once()} bytes: one after the other"
                     return b"", JSONResponse({"detail": why}, 429, {"retry-after": "1"})
                 more = message.get("more_body", False)
         finally:
@@ -80,7 +80,11 @@ class GatewayOnly:
     """
 
     def __init__(
-        self, app: ASGIApp, token: str, peers: frozenset[str], refused: Callable[[str, str], None] = lambda *_: None
+        self,
+        app: ASGIApp,
+        token: str,
+        peers: Callable[[], Collection[str]],
+        refused: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._app, self._token, self._peers, self._refused = app, token.encode(), peers, refused
 
@@ -96,9 +100,9 @@ class GatewayOnly:
             self._refused("peer interface", "a request that did not come through the own gateway")
             answer = JSONResponse({"detail": "only the own gateway may call this interface"}, 401)
             await answer(scope, receive, send)
-        elif len(names) != 1 or names[0] not in self._peers:
+        elif len(names) != 1 or names[0] not in self._peers():
             self._refused("peer interface, name", f"the gateway named {names[:3]!r}, who is no peer")
-            answer = JSONResponse({"detail": f"{names[:3]!r} is not a peer; peers are {sorted(self._peers)}"}, 403)
+            answer = JSONResponse({"detail": f"{names[:3]!r} is not a peer; peers are {sorted(self._peers())}"}, 403)
             await answer(scope, receive, send)
         else:
             scope.setdefault("state", {})["party"] = names[0]
@@ -114,15 +118,25 @@ def cannot_write(party: str, error: StoreError) -> str:
 class PeerRate:
     """Answers 429 to a peer that asks more often than agreed. For the sender that means: try later."""
 
-    def __init__(self, app: ASGIApp, per_s: float, burst: int, refused: Callable[[str, str, str], None]) -> None:
-        self._app, self._buckets, self._refused = app, Buckets(per_s, burst), refused
-        self._bound = f"at most {per_s:g} requests a second, {burst} at once"
+    def __init__(
+        self, app: ASGIApp, bound: Callable[[], tuple[float, int]], refused: Callable[[str, str, str], None]
+    ) -> None:
+        """`bound`: requests a second, and how many at once, as they are now."""
+        self._app, self._bound, self._refused = app, bound, refused
+        self._in_force = bound()
+        self._buckets = Buckets(*self._in_force)
+
+    def _take(self, party: str) -> float:
+        if (now := self._bound()) != self._in_force:
+            self._in_force, self._buckets = now, Buckets(*now)
+        return self._buckets.take(party)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a token of the peer's bucket. Its body is not read without one."""
         party = scope.get("state", {}).get("party")
-        if scope["type"] == "http" and party and (wait := self._buckets.take(party)):
-            why = f"too many requests of {party}: {self._bound}"
+        if scope["type"] == "http" and party and (wait := self._take(party)):
+            per_s, burst = self._in_force
+            why = f"too many requests of {party}: at most {per_s:g} requests a second, {burst} at once"
             self._refused(party, scope["path"], why)
             answer = JSONResponse({"detail": why}, 429, {"retry-after": str(math.ceil(wait))})
             await answer(scope, receive, send)

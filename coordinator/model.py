@@ -53,8 +53,14 @@ class Phase(StrEnum):
         """True when the job will not run again. The one predicate for it."""
         return self in _TERMINAL
 
+    @property
+    def active(self) -> bool:
+        """True while an attempt is under way."""
+        return self in _ACTIVE
+
 
 _TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.DIVERGED})
+_ACTIVE = frozenset({Phase.PREPARING, Phase.PROMISED, Phase.STARTING, Phase.RUNNING, Phase.ENDING})
 _CLOSED = frozenset({Phase.FAILED, Phase.CANCELLED})
 
 # phase -> phases it may become. The store puts this table into the WHERE of every update.
@@ -257,6 +263,8 @@ class Observed:
 
     now: float
     timing: Timing
+    consortium_digest: str  # of the consortium files in force here
+    left: frozenset[str] = frozenset()  # parties of the job that have left the consortium
     driver: Driver = Driver("absent")
     checks: Checks | None = None
     ways: Checks | None = None  # whether the ways of the attempt's own data were gone, to every peer

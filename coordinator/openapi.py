@@ -39,9 +39,8 @@ def document(which: str) -> str:
     """The document of `operator` or `peer`, as the file in docs/openapi holds it. Needs no configuration: routes look
     at their context only when they are called."""
     nothing = cast(Any, None)
-    settings, routes = {"operator": (OPERATOR, operator_routes), "peer": (PEER, peer_routes)}[which]
-    app = FastAPI(**settings)
-    app.include_router(routes(nothing, nothing))
+    app = FastAPI(**{"operator": OPERATOR, "peer": PEER}[which])
+    app.include_router(peer_routes(nothing, nothing) if which == "peer" else operator_routes(nothing, nothing, nothing))
     return text(app)
 
 

@@ -112,23 +112,39 @@ class Peers:
     """Client to all peers."""
 
     def __init__(self, config: Config) -> None:
-        self._limit = config.limits.message_bytes
-        self._transfer_s = config.timeouts.peer_transfer_s
-        now = time.monotonic()
-        self.state = {name: PeerState(now) for name in config.peers}
-        self._http = {
-            name: httpx.AsyncClient(
-                base_url=peer.url.rstrip("/"), timeout=config.timeouts.peer_request_s, trust_env=False
-            )
-            for name, peer in config.peers.items()
-        }
+        self.state: dict[str, PeerState] = {}
+        """Of every other member, those that have left included: jobs of old speak of them."""
+        self._http: dict[str, httpx.AsyncClient] = {}
+        self._retired: list[httpx.AsyncClient] = []
+        self._known: dict[str, tuple[str, float]] = {}  # peer -> what its client was made with
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Take up another configuration. What is under way to a peer goes on with what it began with."""
+        self._limit, self._transfer_s = config.limits.message_bytes, config.timeouts.peer_transfer_s
+        wanted = {name: (peer.url.rstrip("/"), config.timeouts.peer_request_s) for name, peer in config.peers.items()}
+        for name in [name for name, made in self._known.items() if wanted.get(name) != made]:
+            self._retired.append(self._http.pop(name))
+        for name in sorted(set(wanted) - set(self._http)):
+            url, timeout_s = wanted[name]
+            self._http[name] = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
+        new = set(wanted) - set(self._known) | (set(config.left) - set(self.state))
+        self._known = wanted
+        self.state |= {name: PeerState(time.monotonic()) for name in sorted(new)}
+
+    async def close_retired(self) -> None:
+        """Close what an earlier configuration used: by now nothing is under way on it."""
+        while self._retired:
+            await self._retired.pop().aclose()
 
     async def close(self) -> None:
         """Close connections."""
-        for client in self._http.values():
+        for client in (*self._http.values(), *self._retired):
             await client.aclose()
 
     async def _call(self, peer: str, method: str, path: str, **more: Any) -> bytes:
+        if peer not in self._http:
+            raise PeerError(f"{peer} has left the consortium")
         state = self.state[peer]
         try:
             async with self._http[peer].stream(method, f"/peer/v1/{path}", **more) as answer:

@@ -17,6 +17,7 @@ from coordinator.context import Context
 from coordinator.launcher import LauncherError
 from coordinator.model import Checks, Job
 from coordinator.peers import PeerError, Sample
+from coordinator.statements import Kind, PrepareBody
 
 _PEER_TRIES = 3
 _CLOSED = frozenset({401, 403, 404})  # something answers, and it is not a gateway that lets us in: no use to ask again
@@ -42,17 +43,19 @@ async def run_checks(context: Context, job: Job, attempt: int) -> Checks:
 
 
 async def _same_agreement(context: Context, job: Job) -> None:
-    proposal, config = job.proposal, context.config
-    if proposal.consortium_digest != config.consortium_digest:
+    proposal, config = job.proposal, context.terms_of(job)
+    asked = job.get(Kind.PREPARE, job.initiator, job.attempt)
+    theirs = asked.consortium_digest if isinstance(asked, PrepareBody) else "none"
+    if theirs != config.consortium_digest:
         raise CheckError(
             "consortium",
-            f"the consortium files differ: {job.initiator} has {proposal.consortium_digest}, "
-            f"{config.party} has {config.consortium_digest}",
+            f"the consortium files differ: {job.initiator} has {theirs}, {config.party} has "
+            f"{config.consortium_digest}; whoever is behind runs `consortium up`, then it is asked again by itself",
         )
     for name in sorted(proposal.versions.keys() | config.versions.keys()):
-        theirs, ours = proposal.versions.get(name, "none"), config.versions.get(name, "none")
-        if theirs != ours:
-            raise CheckError("versions", f"{name} differs: {job.initiator} has {theirs}, {config.party} has {ours}")
+        wanted, ours = proposal.versions.get(name, "none"), config.versions.get(name, "none")
+        if wanted != ours:
+            raise CheckError("versions", f"{name} differs: {job.initiator} has {wanted}, {config.party} has {ours}")
 
 
 async def _same_program(context: Context, job: Job) -> None:

@@ -98,6 +98,7 @@ class PrepareBody(Model):
 
     promise_s: float = Field(gt=0, le=86400)
     job_name: JobName  # what the drivers will call themselves; every party compares it with its own
+    consortium_digest: str = Field(min_length=1, max_length=128)  # of the initiator's files when it asked
 
 
 class PromiseBody(Model):

@@ -46,7 +46,7 @@ def load_queries() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-SCHEMA_VERSION = 1  # PRAGMA user_version of the tables in queries.sql
+SCHEMA_VERSION = 2  # PRAGMA user_version of the tables in queries.sql
 MAX_SEQ = 2**62
 REQUEST_S = 30 * 86400.0  # an idempotency key counts for so long
 REQUEST_ROWS = 10_000  # and so many are kept

@@ -72,6 +72,7 @@ def _check_wanted(context: Context, parties: tuple[str, ...], datasets: tuple[st
     problems = [
         (config.party not in parties, f"parties: {list(parties)} must include {config.party}, which submits the job"),
         (strangers, f"parties: {strangers} are not members; members are {members}"),
+        (gone := sorted(config.departed(parties)), f"parties: {gone} have left the consortium"),
         (unknown, f"datasets: {config.party} has no {unknown}; it has {sorted(config.datasets)}"),
         (attempts > config.limits.max_attempts, f"max_attempts: {attempts}, at most {config.limits.max_attempts}"),
     ]

@@ -97,7 +97,8 @@ def peers(context: Context) -> dict[str, Any]:
     """What is known of every peer; ages in seconds."""
     now = time.monotonic()
     found = {}
-    for name, state in sorted(context.peers.state.items()):
+    for name in sorted(context.config.peers):
+        state = context.peers.state[name]
         best, silent_s = state.best, state.lost_for(now)
         found[name] = {
             "url": context.config.peers[name].url,
@@ -157,6 +158,7 @@ def status(context: Context) -> dict[str, Any]:
         "consortium": context.config.consortium,
         "party": context.config.party,
         "members": list(context.config.members),
+        "left": sorted(context.config.left),
         "consortium_digest": context.config.consortium_digest,
         "versions": context.config.versions,
         "peers": peers(context),

@@ -46,6 +46,10 @@ class Ways:
         self._config = config
         self._held: dict[str, _Held] = {}
 
+    def adopt(self, config: Config) -> None:
+        """Take up another configuration; ports that are held stay held."""
+        self._config = config
+
     async def hold(self, job: Job, slot: int) -> None:
         """Answer on the slot's ports until `release`. Harmless when held already. Raises OSError (port in use)."""
         held = self._held.get(job.job_id)
@@ -109,6 +113,8 @@ class Ways:
     async def _walk(self, job: Job, peer: str, service: str, slots: Mapping[str, int], limit_s: float) -> str:
         slot = slots[peer]
         wanted = answer_of(job_name(job.job_id, job.attempt), peer, service, slot)
+        if peer not in self._config.peers:
+            return f"{peer} has left the consortium"
         address: str = getattr(self._config.peers[peer], service)[str(slot)]
         end, pause_s = asyncio.get_running_loop().time() + limit_s, _FIRST_PAUSE_S
         while (found := await _ask(address)) != wanted:

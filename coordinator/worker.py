@@ -12,6 +12,7 @@ import structlog
 
 from coordinator import driver, policy, views
 from coordinator.actions import Commit
+from coordinator.config import Config
 from coordinator.context import Context
 from coordinator.decide import decide, evolve
 from coordinator.doing import BUNDLE, Doer
@@ -21,8 +22,21 @@ from coordinator.model import Driver, Job, Observed, Phase, Silence, Timing
 from coordinator.store import StaleError
 
 log = structlog.get_logger()
-_ACTIVE = frozenset({Phase.PREPARING, Phase.PROMISED, Phase.STARTING, Phase.RUNNING, Phase.ENDING})
 _WATCHED = frozenset({Phase.STARTING, Phase.RUNNING, Phase.ENDING})
+
+
+def timing_of(config: Config) -> Timing:
+    """What decisions depend on, of a configuration."""
+    t = config.timeouts
+    return Timing(
+        promise_s=t.promise_s,
+        start_lead_s=t.start_lead_s,
+        start_window_s=t.start_window_s,
+        peer_lost_after_s=t.peer_lost_after_s,
+        job_s=t.job_s,
+        retry_s=2 * t.heartbeat_s,
+        prepare_rounds=config.limits.prepare_rounds,
+    )
 
 
 class Worker:
@@ -30,16 +44,6 @@ class Worker:
 
     def __init__(self, context: Context, metrics: Metrics) -> None:
         self._c, self._metrics = context, metrics
-        t, limits = context.config.timeouts, context.config.limits
-        self._timing = Timing(
-            promise_s=t.promise_s,
-            start_lead_s=t.start_lead_s,
-            start_window_s=t.start_window_s,
-            peer_lost_after_s=t.peer_lost_after_s,
-            job_s=t.job_s,
-            retry_s=2 * t.heartbeat_s,
-            prepare_rounds=limits.prepare_rounds,
-        )
         self._pending: set[str] = set()
         self._running: set[str] = set()
         self._steps: set[asyncio.Task[None]] = set()
@@ -95,6 +99,7 @@ class Worker:
         self._wakes.pop(job_id, None)
         structlog.contextvars.clear_contextvars()  # a task begins with those of whoever enqueued the job
         while job := self._c.store.load(job_id):
+            self._c.keep_terms(job)
             before = self._c.store.failures
             seen = await self._observe(job)
             if self._c.store.failures != before:
@@ -105,7 +110,7 @@ class Worker:
                     break
                 self._doer.act(job, action)
             else:
-                if job.phase in _ACTIVE:
+                if job.phase.active:
                     self._wake(job_id, seen.now + self._c.config.timeouts.heartbeat_s)
                 if pause_ends := self._doer.next_try(job, seen.now):
                     self._wake(job_id, pause_ends)
@@ -142,7 +147,9 @@ class Worker:
             self._wake(job.job_id, judged.look_again_at)
         return Observed(
             now=now,
-            timing=self._timing,
+            timing=timing_of(c.terms_of(job)),
+            consortium_digest=c.config.consortium_digest,
+            left=c.config.departed(job.proposal.parties),
             driver=looked_at,
             checks=c.checks.get(job.job_id),
             ways=c.ways_proved.get(job.job_id),
@@ -175,7 +182,7 @@ class Worker:
             state = self._c.peers.state[peer]
             shown = max(state.alive.get((job.job_id, job.attempt), since), since)
             seconds = mono - min(shown, max(state.reached or since, since))
-            found[peer] = Silence(seconds, state.account(peer, mono, self._c.config.timeouts.peer_lost_after_s))
+            found[peer] = Silence(seconds, state.account(peer, mono, self._c.terms_of(job).timeouts.peer_lost_after_s))
         return found
 
     def _wake(self, job_id: str, at: float) -> None:

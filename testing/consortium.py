@@ -88,7 +88,7 @@ class Consortium:
         """
         environment = registry.find(name)
         attached = cls(list(environment.gateway_ports), kept=True, on_progress=on_progress)
-        attached._adopt(environment)
+        attached.adopt(environment)
         return attached
 
     @property
@@ -134,7 +134,7 @@ class Consortium:
             self._say(f"removed what a killed run left of {name}: {', '.join(removed) or 'its folder'}")
         engine = os.environ.get("DOCKER_HOST") or str(StackSettings.model_fields["engine"].default)
         image = self._image or bake(engine, downloads=Downloads.from_environment(os.environ), on_progress=self._say)
-        self._adopt(registry.claim(self._names, engine_address()))
+        self.adopt(registry.claim(self._names, engine_address()))
         try:
             self._say(f"{self.name}: keys and documents of {', '.join(self.parties)}")
             self._prepare(image, engine)
@@ -190,16 +190,25 @@ class Consortium:
         """What every node logged last, by host name."""
         return {node.name: node.logs() for party in self.parties.values() for node in self._nodes(party)}
 
-    def _adopt(self, environment: Environment) -> None:
+    @property
+    def environment(self) -> Environment:
+        """Its entry in the registry. Raises UsageError before `up`."""
+        return self._there
+
+    def adopt(self, environment: Environment) -> dict[str, Party]:
+        """Take up an entry of the registry; parties that are known already stay the same objects."""
         self._environment = environment
-        self.parties = {name: Party(self, name, port) for name, port in environment.operator_ports.items()}
+        ports = environment.operator_ports
+        self.parties = {name: self.parties.get(name) or Party(self, name, port) for name, port in ports.items()}
+        return self.parties
 
     def _prepare(self, image: str, engine: str) -> None:
         datasets = self._datasets if self._datasets is not None else self._example_data()
         for party in self.parties.values():
             found(party.workspace.root, self.name, self._names)
             self._agree(party.workspace.root / CONSORTIUM_FILE)
-        self.each(lambda party: self._join(party, datasets.get(party.name, {}), {"image": image, "engine": engine}))
+        common = {"image": image, "engine": engine}
+        self.each(lambda party: self.join(party, datasets.get(party.name, {}), common))
         self.exchange_party_files()
         for party in self.parties.values():
             party.model  # noqa: B018 raises DocumentErrors before anything is made
@@ -212,12 +221,15 @@ class Consortium:
         files.write(path, yaml.safe_dump(document, sort_keys=False))
         load_consortium(path.parent)
 
-    def _join(self, party: Party, datasets: Mapping[str, str | Path], common: Mapping[str, Any]) -> None:
+    def join(
+        self, party: Party, datasets: Mapping[str, str | Path], common: Mapping[str, Any], workers: int | None = None
+    ) -> None:
+        """Keys, party file and settings of one party, with the ports that are registered for it."""
         wishes = Wishes(
             endpoint=(engine_address(), self._there.gateway_ports[party.name]),
             bind=engine_address(),
             operator_port=party.operator_port,
-            workers=self._workers.get(party.name, 1),
+            workers=self._workers.get(party.name, 1) if workers is None else workers,
             datasets={name: str(Path(path).absolute()) for name, path in datasets.items()},
         )
         party.join(wishes, {**common, **self._settings.get(party.name, {})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def model(
     *names: str,
     own: str = "",
     slots: int = 1,
+    left: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     parties: Mapping[str, Mapping[str, Any]] | None = None,
     consortium: Mapping[str, Any] | None = None,
@@ -49,7 +50,14 @@ def model(
     documents = {name: party(name, **(parties or {}).get(name, {})) for name in members}
     return Model(
         consortium=Consortium.model_validate(
-            {"name": CONSORTIUM, "members": members, "slots": slots, "versions": VERSIONS, **(consortium or {})}
+            {
+                "name": CONSORTIUM,
+                "members": members,
+                "left": left,
+                "slots": slots,
+                "versions": VERSIONS,
+                **(consortium or {}),
+            }
         ),
         parties={name: Party.model_validate(document) for name, document in documents.items()},
         party=own or members[0],

@@ -49,6 +49,10 @@ def test_settings_may_come_from_pulumi_in_place_of_the_file(tmp_path: Path) -> N
 C, P, S = builders.consortium, builders.party, builders.stack
 
 
+def three(**overrides: Any) -> dict[str, Any]:
+    return C(members=["alice", "bob", "carol"], **overrides)
+
+
 HIDDEN = builders.authority("mallory").certificate.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
 """Envoy reads it; the fingerprint that two people compare does not cover it."""
 DENY = {"name": "r", "verdict": "deny"}
@@ -80,6 +84,11 @@ WRONG = {
     "no number": ({"consortium": C(timeouts={"job_s": float("inf")})}, ["timeouts.job_s", "finite"]),
     "party file missing": ({"bob": None}, ["parties/bob.yaml is missing", "consortium join bob"]),
     "party of nobody": ({"carol": P("carol")}, ["parties/carol.yaml", "no member"]),
+    "no member leaves": ({"consortium": C(left=["bbo"])}, ["left[0]", "must be a member", "did you mean bob?"]),
+    "a leaver struck off": ({"consortium": C(left=["carol"])}, ["put carol back into members"]),
+    "leaves twice": ({"consortium": three(left=["carol", "carol"]), "carol": P("carol")}, ["left[1]", "leaves twice"]),
+    "one remains": ({"consortium": C(left=["bob"])}, ["left", "fewer than two members"]),
+    "a leaver's file is gone": ({"consortium": three(left=["carol"])}, ["parties/carol.yaml is missing"]),
     "other name in file": ({"bob": P("alice")}, ["parties/bob.yaml", "differ"]),
     "same endpoint": ({"bob": P("bob", gateway=P("alice")["gateway"])}, ["same gateway endpoint", "parties/alice.yaml"]),
     "same CA key": ({"bob": P("bob", ca_certificates=P("alice")["ca_certificates"])}, ["same CA key", "may not vouch for bob"]),
@@ -137,6 +146,26 @@ WRONG = {
     "deep": ({"bob": "[" * 500 + "]" * 500}, ["nested more than 20"]),
     "control in description": ({"bob": P("bob", datasets={"a": {"description": "a\x1b[31mb"}})}, ["description"]),
 }  # fmt: skip
+
+
+def test_of_a_party_that_left_only_the_signing_key_counts(tmp_path: Path) -> None:
+    """Its endpoint may be another's now and its CA may have run out; its rules in a policy still fit jobs of old."""
+    gone = P("carol", gateway=P("bob")["gateway"], ca_certificates=["run out long ago"])
+    stack = with_settings(policy={"rules": [{**DENY, "initiators": ["carol"]}]})
+    builders.write(tmp_path, consortium=three(left=["carol"]), carol=gone, stack=stack)
+    assert lint(tmp_path) == []
+    model = load_model(tmp_path, "alice")
+    assert list(model.peers) == ["bob"]
+    assert model.parties["carol"].signing_key == P("carol")["signing_key"]
+    builders.write(tmp_path, consortium=three(), carol=P("carol"))
+    assert load_model(tmp_path, "alice").digest() != model.digest()
+
+
+def test_who_has_left_brings_nothing_up(tmp_path: Path) -> None:
+    builders.write(tmp_path, consortium=three(left=["carol"]), carol=P("carol"))
+    with pytest.raises(DocumentErrors, match="this institution has left the consortium") as caught:
+        load_model(tmp_path, "carol", builders.settings())
+    assert "consortium down" in str(caught.value)
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -60,7 +60,7 @@ def approval(party: str, verdict: str = "approve", **fields: Any) -> Statement:
 
 
 def prepare(attempt: int = 1, **fields: Any) -> Statement:
-    body = {"promise_s": 10, "job_name": job_name(JOB_ID, attempt)} | fields
+    body = {"promise_s": 10, "job_name": job_name(JOB_ID, attempt), "consortium_digest": "c" * 64} | fields
     return sign("alice", Draft(Kind.PREPARE, attempt, PrepareBody.model_validate(body)))
 
 
@@ -113,4 +113,5 @@ def job(me: str, phase: Phase, *statements: Statement, about: Statement | None =
 
 def seen(**fields: Any) -> Observed:
     """Nothing unusual in sight: no driver, every way of the data gone."""
-    return Observed(**({"now": NOW, "timing": TIMING, "due": frozenset({"alice", "bob", "carol"})} | fields))
+    usual = {"timing": TIMING, "consortium_digest": "c" * 64, "due": frozenset({"alice", "bob", "carol"})}
+    return Observed(**({"now": NOW} | usual | fields))

@@ -452,6 +452,12 @@ class Rig:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["job_id"])
 
+    async def submit_refused(self, party: str, folder: bytes) -> str:
+        """Submit what is refused; returns why."""
+        answer = await self.call(party, "POST", "jobs", files={"bundle": ("job.tar", folder)})
+        assert answer.status_code == 422, answer.text
+        return str(answer.json()["detail"])
+
     async def job(self, party: str, job_id: str) -> dict[str, Any]:
         answer = await self.call(party, "GET", f"jobs/{job_id}")
         return answer.json() if answer.status_code == 200 else {"phase": "unknown", "settled": False, "terminal": False}

@@ -64,6 +64,7 @@ class World:
         about = proposal(parties=self.names, deadline=NOW + DEADLINE_S, max_attempts=r.choice((1, 2, 3)))
         self.parties["alice"].job = Job(JOB_ID, "alice", Phase.PROPOSED, {about.key: about})
         self.wishes = self._plan()
+        self.leaving: tuple[dict[str, float], str] = {}, ""  # party -> when it hears of it, and who leaves
 
     def _plan(self) -> list[tuple[float, str, str]]:
         r = self.random
@@ -74,6 +75,8 @@ class World:
             plan.append((NOW + r.uniform(0, 5), r.choice(self.names[1:]), "deny"))
         if r.random() < 0.15:
             plan.append((NOW + r.uniform(0, 30), r.choice(self.names), "die"))
+        if r.random() < 0.1 and len(self.names) > 2:
+            plan.append((NOW + r.uniform(0, 30), r.choice(self.names), "leave"))
         return plan
 
     def say(self, text: str) -> None:
@@ -115,8 +118,10 @@ class World:
         self.wishes = [w for w in self.wishes if w[0] > self.now]
         for _, name, what in due:
             party = self.parties[name]
-            if what == "die":
+            if what in ("die", "leave"):
                 party.never_again = True
+                if what == "leave":  # the others hear of it one by one, as each runs `up`
+                    self.leaving = {n: self.now + self.random.uniform(0, 20) for n in self.names}, name
                 party.drivers = dict.fromkeys(party.drivers, "gone")
                 self.say(f"{name} is gone for good")
             elif party.job and not party.never_again and not party.job.phase.terminal:
@@ -223,6 +228,8 @@ class World:
         return Observed(
             now=now,
             timing=TIMING,
+            consortium_digest="c" * 64,
+            left=frozenset({self.leaving[1]} if self.leaving[0].get(party.name, self.now + 1) <= self.now else ()),
             driver=Driver(
                 party.drivers.get(job.attempt, "absent"),  # type: ignore[arg-type]
                 retryable=True,

@@ -48,6 +48,7 @@ P = Phase
 YES = ApprovalBody(verdict="approve", proposal_digest="a" * 64, by="policy")
 RUN: dict[str, Any] = {"attempt": 1, "slot": 0, "starts": 1, "driver_gone": False}
 OK = Checks(1)
+GONE_ALICE, GONE_BOB = frozenset({"alice"}), frozenset({"bob"})
 LOADED: dict[str, Any] = {"driver": Driver("live", ready=True), "ways": Checks(1)}
 BOTH_READY = (ready("alice"), ready("bob"))
 LATE = NOW + 2000
@@ -131,6 +132,60 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         job("alice", P.PROMISED, refusal("bob", "cancelled"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
         {},
         (P.CANCELLED, Kind.DECISION, "bob refused"),
+    ),
+    (
+        "other consortium files are asked for again",
+        job("alice", P.PROMISED, refusal("bob", "consortium"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
+        {},
+        (P.APPROVED, Kind.DECISION, "bob refused"),
+    ),
+    (
+        "the initiator ends an open job of a party that left",
+        job("alice", P.APPROVED, *BOTH),
+        {"left": GONE_BOB},
+        (P.FAILED, Kind.DECISION, "bob has left the consortium"),
+    ),
+    (
+        "no start with a party that left",
+        job("alice", P.PROMISED, *PROMISED, attempt=1, slot=0, prepared_at=NOW),
+        {"left": GONE_BOB},
+        (P.FAILED, Kind.DECISION, "bob has left the consortium"),
+    ),
+    (
+        "no promise to an initiator that left",
+        job("bob", P.PREPARING, *BOTH, prepare(), attempt=1, prepared_at=NOW),
+        {"checks": OK, "left": GONE_ALICE},
+        (P.APPROVED, Kind.PROMISE, "alice has left the consortium"),
+    ),
+    (
+        "a job of an initiator that left is given up",
+        job("bob", P.APPROVED, *BOTH),
+        {"left": GONE_ALICE},
+        (P.FAILED, None, "alice has left the consortium"),
+    ),
+    (
+        "a promise to an initiator that left is given up with a signature",
+        job("bob", P.PROMISED, *PROMISED, attempt=1, slot=0, prepared_at=NOW),
+        {"left": GONE_ALICE},
+        (P.FAILED, Kind.OUTCOME, "alice has left the consortium"),
+    ),
+    (
+        "a start decided before the initiator left is taken over, and ended by the next step",
+        job("bob", P.PROMISED, *PROMISED, start(), attempt=1, slot=0, prepared_at=NOW),
+        {"left": GONE_ALICE},
+        (P.STARTING, None, "starts"),
+    ),
+    (
+        "nothing is launched with a party that left",
+        job("bob", P.STARTING, *PROMISED, start(), attempt=1, slot=0),
+        {"left": GONE_ALICE},
+        (P.ENDING, Kind.OUTCOME, "alice has left the consortium"),
+    ),
+    (
+        "an attempt with a party that left ends",
+        job("alice", P.RUNNING, *PROMISED, start(), attempt=1, slot=0, driver_gone=False),
+        {"driver": Driver("live"), "left": GONE_BOB},
+        (P.ENDING, Kind.OUTCOME, "bob has left the consortium"),
     ),
     (
         "a full party is asked again",

@@ -38,6 +38,8 @@ JOB_ID = "20261124-probe-abcdef"
 HEADERS = {"x-consortium-party": "alice", "x-consortium-gateway-token": GATEWAY_TOKEN}
 NO_BYTES = b""
 
+ASKED = PrepareBody(promise_s=1, job_name=f"{JOB_ID}-1", consortium_digest="c" * 64)
+
 
 class Lone:
     """bob's coordinator, alone, and the keys of alice, carol and mallory to speak to it."""
@@ -137,7 +139,7 @@ def test_statements_and_refusals(tmp_path: Path) -> None:
         assert (await b.send(cancel, sender="carol", path="outcome")).status_code == 422
         other = b.sign("carol", Kind.CANCEL, CancelBody(), job_id="20261124-probe-bbbbbb")
         assert (await b.send(cancel, other, sender="carol")).status_code == 422
-        prepare = b.sign("carol", Kind.PREPARE, PrepareBody(promise_s=1, job_name=f"{JOB_ID}-1"), 1)
+        prepare = b.sign("carol", Kind.PREPARE, ASKED, 1)
         assert (await b.send(prepare, sender="carol")).status_code == 409
         mine = b.sign("bob", Kind.OUTCOME, OutcomeBody(status="succeeded", ended_at=1), 1)
         assert "no record" in (await b.send(mine)).text
@@ -467,7 +469,7 @@ def test_in_doubt_it_asks_the_others_and_believes_only_signatures(
         yes = ApprovalBody(verdict="approve", proposal_digest=asked.digest(), by="person")
         for party in ("alice", "carol"):
             assert (await b.send(b.sign(party, Kind.APPROVAL, yes), sender=party)).status_code == 200
-        await b.send(b.sign("alice", Kind.PREPARE, PrepareBody(promise_s=1, job_name=f"{JOB_ID}-1"), 1))
+        await b.send(b.sign("alice", Kind.PREPARE, ASKED, 1))
         await until(Phase.PROMISED, 0)
         await until(Phase.PROMISED, None)  # the promise ended: the slot is free, the promise stands
         abort = b.sign("alice", Kind.DECISION, DecisionBody(verdict="abort", reason="as alice said"), 1)

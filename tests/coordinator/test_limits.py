@@ -187,7 +187,7 @@ def test_a_body_costs_the_same_in_one_part_as_in_many_and_a_peer_a_bounded_share
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(len((await receive())["body"]))
 
-    limited = BodyLimit(app, lambda _: 3_000_000, at_once=4_000_000)
+    limited = BodyLimit(app, lambda _: 3_000_000, at_once=lambda: 4_000_000)
 
     async def post(party: str, parts: list[bytes], wait: asyncio.Event | None = None) -> int:
         left, said = list(parts), []

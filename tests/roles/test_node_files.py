@@ -14,23 +14,32 @@ from typing import Any
 import pytest
 
 Run = Callable[..., dict[str, Any]]
+RAY, GATEWAY = ({"service": name, "on_change": "restart"} for name in ("ray", "gateway"))
 
 
 def test_files_stand_with_content_and_mode_and_the_second_run_changes_nothing(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "a.yaml"
-    first = run((target, "one\n", {"service": "gateway"}))
+    first = run((target, "one\n", GATEWAY))
     assert (first["changed"], first["restart"], first["paths"]) == (True, ["gateway"], [str(target)])
     assert target.read_text() == "one\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     assert stat.S_IMODE(target.parent.stat().st_mode) == 0o755
-    second = run((target, "one\n", {"service": "gateway"}))
+    second = run((target, "one\n", GATEWAY))
     assert (second["changed"], second["restart"], second["diff"]) == (False, [], [])
 
 
 def test_only_services_of_changed_files_restart(run: Run, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in "abc")
-    run((a, "1", {"service": "ray"}), (b, "1", {"service": "gateway"}), (c, "1", {}))
-    assert run((a, "2", {"service": "ray"}), (b, "1", {"service": "gateway"}), (c, "2", {}))["restart"] == ["ray"]
+    run(
+        (a, "1", RAY),
+        (b, "1", GATEWAY),
+        (c, "1", {}),
+    )
+    assert run(
+        (a, "2", RAY),
+        (b, "1", GATEWAY),
+        (c, "2", {}),
+    )["restart"] == ["ray"]
 
 
 def test_a_mode_that_was_changed_by_hand_is_set_right(run: Run, tmp_path: Path) -> None:
@@ -46,7 +55,7 @@ def test_a_mode_that_was_changed_by_hand_is_set_right(run: Run, tmp_path: Path) 
 def test_a_file_no_longer_listed_goes_and_its_service_restarts(run: Run, tmp_path: Path) -> None:
     kept, gone, foreign = tmp_path / "kept", tmp_path / "gone", tmp_path / "foreign"
     foreign.write_text("not ours")
-    run((kept, "1", {}), (gone, "1", {"service": "ray"}))
+    run((kept, "1", {}), (gone, "1", RAY))
     found = run((kept, "1", {}))
     assert found["restart"] == ["ray"]
     assert not gone.exists()
@@ -59,7 +68,11 @@ def test_check_mode_tells_the_same_and_touches_nothing(run: Run, tmp_path: Path)
     a, b = tmp_path / "a", tmp_path / "b"
     run((a, "old\n", {}), (b, "1", {}))
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
-    found = run((a, "new\n", {"service": "ray"}), (tmp_path / "sub" / "c", "1", {}), _ansible_check_mode=True)
+    found = run(
+        (a, "new\n", RAY),
+        (tmp_path / "sub" / "c", "1", {}),
+        _ansible_check_mode=True,
+    )
     assert found["changed"]
     assert found["restart"] == ["ray"]
     assert set(found["paths"]) == {str(a), str(b), str(tmp_path / "sub" / "c")}
@@ -122,7 +135,7 @@ def test_a_reader_never_sees_half_a_file(node_files: ModuleType, tmp_path: Path)
     uid, gid = os.geteuid(), os.getegid()
 
     def lay(content: bytes) -> None:
-        node_files.write(node_files.Wanted(str(target), content, 0o600, uid, gid, None, False))
+        node_files.write(node_files.Wanted(str(target), content, 0o600, uid, gid, None, None, False))
 
     lay(contents[0])
     stop, seen = threading.Event(), set()
@@ -151,7 +164,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(
 
     monkeypatch.setattr(node_files.os, "fsync", no_space)
     with pytest.raises(OSError, match="No space"):
-        node_files.write(node_files.Wanted(str(target), b"new", 0o600, os.geteuid(), os.getegid(), None, False))
+        node_files.write(node_files.Wanted(str(target), b"new", 0o600, os.geteuid(), os.getegid(), None, None, False))
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert target.read_text() == "old"
 
@@ -161,7 +174,7 @@ def test_a_run_cut_off_in_the_middle_still_remembers_what_it_laid(
 ) -> None:
     manifest = tmp_path / "manifest.json"
     uid, gid = os.geteuid(), os.getegid()
-    wanted = [node_files.Wanted(str(tmp_path / n), b"1", 0o600, uid, gid, None, False) for n in "ab"]
+    wanted = [node_files.Wanted(str(tmp_path / n), b"1", 0o600, uid, gid, None, None, False) for n in "ab"]
     real = node_files.write
 
     def cut_off(one: Any) -> None:
@@ -185,3 +198,40 @@ def test_folders_get_mode_and_owner_and_keep_what_is_in_them(run: Run, tmp_path:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o2770
     assert not run(folders=wanted)["changed"]
     assert (folder / "kept").exists()
+
+
+def test_a_reload_is_asked_for_apart_and_a_restart_includes_it(run: Run, tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    reload, restart = {"service": "c", "on_change": "reload"}, {"service": "c", "on_change": "restart"}
+    run((a, "1", reload), (b, "1", restart))
+    found = run((a, "2", reload), (b, "1", restart))
+    assert (found["restart"], found["reload"]) == ([], ["c"])
+    found = run((a, "3", reload), (b, "2", restart))
+    assert (found["restart"], found["reload"]) == (["c"], [])
+    assert run((b, "2", restart))["reload"] == ["c"], "a file that goes asks for the same"
+
+
+def test_what_a_run_that_was_cut_off_did_not_do_is_asked_for_again(run: Run, tmp_path: Path) -> None:
+    """The files are right then, and nothing else would tell that the service still has the old ones in its memory."""
+    a, b, pending = tmp_path / "a", tmp_path / "b", tmp_path / "pending"
+    files = (a, "1", {"service": "c", "on_change": "reload"}), (b, "1", {"service": "c", "on_change": "restart"})
+    assert run(*files, pending=str(pending))["restart"] == ["c"]
+    again = run(*files, pending=str(pending))
+    assert (again["changed"], again["restart"], again["paths"]) == (True, ["c"], [])
+    changed = (a, "2", files[0][2]), files[1]
+    assert run(*changed, pending=str(pending))["restart"] == ["c"], "a reload does not make up for a restart"
+    assert run(*changed, pending=str(pending), _ansible_check_mode=True)["changed"]
+    (pending / "c").unlink()
+    done = run(*changed, pending=str(pending))
+    assert (done["changed"], done["restart"], done["reload"]) == (False, [], [])
+
+
+def test_files_go_after_the_others_are_laid(node_files: ModuleType, tmp_path: Path) -> None:
+    """What stood in them is still referred to until then."""
+    uid, gid = os.geteuid(), os.getegid()
+    old = node_files.Wanted(str(tmp_path / "sds-peer"), b"1", 0o600, uid, gid, None, None, False)
+    node_files.converge([old], str(tmp_path / "manifest"), check=False)
+    new = node_files.Wanted(str(tmp_path / "sub" / "lds"), b"1", 0o600, 2**33, gid, None, None, False)
+    with pytest.raises((OSError, OverflowError)):
+        node_files.converge([new], str(tmp_path / "manifest"), check=False)
+    assert (tmp_path / "sds-peer").exists()

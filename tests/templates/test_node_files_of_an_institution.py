@@ -166,10 +166,61 @@ def test_the_worker_knows_no_secret_and_no_peer() -> None:
         assert not file.secret
 
 
-def test_only_the_bootstrap_and_the_launcher_restart_envoy() -> None:
-    files = all_files(builders.model())["gateway"].values()
-    restarting = {f.path for f in files if f.service}
-    assert restarting == {f"{FOLDER}bootstrap.yaml", "/etc/consortium/services/gateway"}
+def test_what_a_change_of_each_file_asks_for() -> None:
+    files = {path: f for files in all_files(builders.model()).values() for path, f in files.items()}
+    asks = {path.removeprefix("/etc/consortium/"): (f.on_change, f.service) for path, f in files.items()}
+    assert {path: what for path, what in asks.items() if what[0] != "nothing"} == {
+        "services/ray": ("restart", "ray"),
+        "services/coordinator": ("restart", "coordinator"),
+        "services/gateway": ("restart", "gateway"),
+        "gateway/bootstrap.yaml": ("restart", "gateway"),
+        "coordinator.json": ("reload", "coordinator"),
+        "secrets/signing.key": ("restart", "coordinator"),
+        "secrets/operator.token": ("restart", "coordinator"),
+        "secrets/gateway.token": ("restart", "coordinator"),
+    }
+    assert {path for path, what in asks.items() if what == ("nothing", None)} == {
+        "gateway.crt",
+        "health.json",
+        "gateway/lds.yaml",
+        "gateway/cds.yaml",
+        "gateway/sds/own.yaml",
+        "gateway/sds/token.yaml",
+        "gateway/sds/peer-bob.yaml",
+    }
+    with pytest.raises(ValueError, match="go together"):
+        NodeFile("/x", "", on_change="restart")
+
+
+CAROL = frozenset({"/etc/consortium/coordinator.json", f"{FOLDER}lds.yaml", f"{FOLDER}cds.yaml"})
+
+
+@pytest.mark.parametrize(("before", "after"), [(("alice", "bob"), ()), (("alice", "bob", "carol"), ("carol",))])
+def test_a_party_that_comes_or_goes_restarts_nothing(before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    secrets = builders.secrets()
+
+    def digests(model: Model) -> dict[tuple[str, str], tuple[str, str]]:
+        found = {}
+        for host in hosts_of(model):
+            for file in files_for(model, secrets, host):
+                found[host.role, file.path] = (file.digest, file.on_change)
+        return found
+
+    old, new = digests(builders.model(*before)), digests(builders.model("alice", "bob", "carol", left=after))
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    assert {path for _, path in changed} == CAROL | {f"{FOLDER}sds/peer-carol.yaml"}
+    assert {(new.get(key) or old[key])[1] for key in changed} == {"nothing", "reload"}
+
+
+def test_of_a_party_that_left_the_key_stays_and_no_way() -> None:
+    files = all_files(builders.model("alice", "bob", "carol", left=("bob",)))
+    config = Config.model_validate(json.loads(files["head"]["/etc/consortium/coordinator.json"].content))
+    assert config.left == {"bob": builders.signing_key("bob").public}
+    assert list(config.peers) == ["carol"]
+    assert config.peers["carol"].url == "http://alice-gateway:21200", (
+        "its place decides the port, not how many there are"
+    )
+    assert not any("bob" in file.content or "bob" in path for path, file in files["gateway"].items())
 
 
 def test_one_change_changes_the_digest_of_the_files_it_is_about() -> None:

@@ -27,6 +27,9 @@ options:
   files: {description: Files that anyone may read in a diff., type: list, elements: dict, default: []}
   secret_files: {description: Files whose contents stay out of every output., type: list, elements: dict, default: []}
   manifest: {description: Where the module remembers what it laid., type: path, required: true}
+  pending:
+    description: Folder with one file per service that is still to be restarted or reloaded; whoever does it removes it.
+    type: path
 """
 
 FILE_OPTIONS: dict[str, Any] = {
@@ -36,6 +39,7 @@ FILE_OPTIONS: dict[str, Any] = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "service": {"type": "str"},
+    "on_change": {"type": "str", "choices": ["restart", "reload", "nothing"], "default": "nothing"},
     "secret": {"type": "bool", "default": False},  # the caller sorts by it; here only the list counts
 }
 FOLDER_OPTIONS = {key: FILE_OPTIONS[key] for key in ("path", "mode", "owner", "group")}
@@ -43,7 +47,7 @@ SECRET_OPTIONS = {**FILE_OPTIONS, "content": {"type": "str", "required": True, "
 
 
 class Wanted(NamedTuple):
-    """One file as it must be; `service` is restarted when the file changes, None when nothing has to be."""
+    """One file as it must be; `asks` is what `service` needs when the file changes, None when nothing has to be."""
 
     path: str
     content: bytes
@@ -51,12 +55,14 @@ class Wanted(NamedTuple):
     uid: int
     gid: int
     service: str | None
+    asks: str | None
     secret: bool
 
 
 class Change(NamedTuple):
     path: str
     service: str | None
+    asks: str | None
     diff: dict[str, str]
 
 
@@ -73,6 +79,7 @@ def resolve(entry: dict[str, Any], *, secret: bool) -> Wanted:
             uid=pwd.getpwnam(entry["owner"]).pw_uid,
             gid=grp.getgrnam(entry["group"]).gr_gid,
             service=entry.get("service"),
+            asks=None if entry.get("on_change", "nothing") == "nothing" else entry["on_change"],
             secret=secret,
         )
     except KeyError as missing:
@@ -102,6 +109,7 @@ def compare(wanted: Wanted) -> Change | None:
     return Change(
         wanted.path,
         wanted.service,
+        wanted.asks,
         {
             "before_header": f"{wanted.path} ({attributes})",
             "after_header": f"{wanted.path} ({target})",
@@ -157,11 +165,11 @@ def converge_folder(wanted: Wanted, *, check: bool) -> Change | None:
         make_folders(path)
         os.chown(path, wanted.uid, wanted.gid)  # first: chown clears setgid
         path.chmod(wanted.mode)
-    return Change(wanted.path, None, _header_only(wanted.path, before, target))
+    return Change(wanted.path, None, None, _header_only(wanted.path, before, target))
 
 
-def read_manifest(path: str) -> dict[str, str | None]:
-    """Path → service of everything laid earlier. Raises ValueError when the manifest cannot be understood."""
+def read_manifest(path: str) -> dict[str, list[str | None]]:
+    """Path → service and what it needs, of everything laid earlier. Raises ValueError for a damaged manifest."""
     try:
         return dict(json.loads(Path(path).read_text("utf-8")))
     except FileNotFoundError:
@@ -170,36 +178,51 @@ def read_manifest(path: str) -> dict[str, str | None]:
         raise ValueError(f"{path}: not a manifest of this module ({error}); remove it and converge again") from None
 
 
-def converge(wanted: list[Wanted], manifest: str, *, check: bool) -> list[Change]:
-    """Lay every file of `wanted`, remove what the manifest lists besides, and say what changed."""
+def converge(wanted: list[Wanted], manifest: str, *, check: bool, pending: str | None = None) -> list[Change]:
+    """Lay every file of `wanted`, then remove what the manifest lists besides, and say what changed.
+
+    What the changes ask for is remembered in `pending` before any file is touched: a run that is cut off between a
+    file and its service leaves the service to the next one.
+    """
     duplicates = sorted({w.path for w in wanted if sum(w.path == other.path for other in wanted) > 1})
     if duplicates:
         raise ValueError(f"listed more than once: {', '.join(duplicates)}")
     known = read_manifest(manifest)
-    listed = {w.path: w.service for w in wanted}
+    listed: dict[str, list[str | None]] = {w.path: [w.service, w.asks] for w in wanted}
     if not check:
         # Remembered before anything is written: a run that is cut off leaves no file that nobody would remove.
         _write_manifest(manifest, {**known, **listed})
-    changes = []
-    for path in sorted(set(known) - set(listed)):
-        changes.append(Change(path, known[path], _header_only(path, "managed", "absent")))
-        if not check:
-            Path(path).unlink(missing_ok=True)
-    for one in wanted:
-        change = compare(one)
-        if change:
-            changes.append(change)
-            if not check:
-                write(one)
+    found = [(one, change) for one in wanted if (change := compare(one))]
+    removed = [Change(path, *known[path], _header_only(path, "managed", "absent")) for path in set(known) - set(listed)]
+    changes = [*(change for _, change in found), *sorted(removed)]
     if not check:
+        if pending:
+            for service, asks in asked(changes, pending).items():
+                write(_note(Path(pending) / service, asks.encode()))
+        for one, _ in found:
+            write(one)
+        # Last: what refers to these files has been laid anew by now.
+        for change in removed:
+            Path(change.path).unlink(missing_ok=True)
         _write_manifest(manifest, listed)
     return changes
 
 
-def _write_manifest(path: str, entries: dict[str, str | None]) -> None:
+def asked(changes: list[Change], pending: str | None = None) -> dict[str, str]:
+    """Service → restart or reload, as the changes and earlier runs that were cut off ask for. A restart reloads too."""
+    left = [(p.name, p.read_text("utf-8")) for p in Path(pending).glob("[!.]*")] if pending else []
+    wishes = [*left, *((c.service, c.asks) for c in changes if c.service and c.asks)]
+    return {service: max(asks for s, asks in wishes if s == service) for service, _ in sorted(wishes)}
+
+
+def _write_manifest(path: str, entries: dict[str, list[str | None]]) -> None:
     content = json.dumps(entries, indent=1, sort_keys=True).encode()
     if observe(path)[0] != content:
-        write(Wanted(path, content, 0o600, os.geteuid(), os.getegid(), None, False))
+        write(_note(Path(path), content))
+
+
+def _note(path: Path, content: bytes) -> Wanted:
+    return Wanted(str(path), content, 0o600, os.geteuid(), os.getegid(), None, None, False)
 
 
 def _attributes(mode: int, uid: int, gid: int) -> str:
@@ -231,6 +254,7 @@ def main() -> None:
                 "no_log": False,  # the entries' contents are; a path in an error message helps
             },
             "manifest": {"type": "path", "required": True},
+            "pending": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -239,13 +263,16 @@ def main() -> None:
         wanted += [resolve(f, secret=True) for f in module.params["secret_files"]]
         folders = [resolve(f, secret=False) for f in module.params["folders"]]
         changes = [c for c in (converge_folder(f, check=module.check_mode) for f in folders) if c]
-        changes += converge(wanted, module.params["manifest"], check=module.check_mode)
+        pending = module.params["pending"]
+        changes += converge(wanted, module.params["manifest"], check=module.check_mode, pending=pending)
+        wishes = asked(changes, pending)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
-        changed=bool(changes),
+        changed=bool(changes or wishes),
         paths=[c.path for c in changes],
-        restart=sorted({c.service for c in changes if c.service}),
+        restart=sorted(s for s, asks in wishes.items() if asks == "restart"),
+        reload=sorted(s for s, asks in wishes.items() if asks == "reload"),
         diff=[c.diff for c in changes] if module._diff else [],
         # Repeating the arguments would put every file into every event.
         invocation={"module_args": {"manifest": module.params["manifest"]}},
