@@ -30,12 +30,17 @@ def recovered(consortium: Consortium, timeout_s: float = UNDO_S) -> None:
     consortium.wait_until_connected(timeout_s)
 
 
-def read(node: Node, path: str) -> str:
-    """A text file of a node. Through the engine's archives: an exec now and then loses the begin of its output."""
+def read_bytes(node: Node, path: str) -> bytes:
+    """A file of a node. Through the engine's archives: an exec now and then loses the begin of its output."""
     return _fetch(node, path)[1]
 
 
-def write(node: Node, path: str, text: str) -> None:
+def read(node: Node, path: str) -> str:
+    """A text file of a node."""
+    return read_bytes(node, path).decode()
+
+
+def write(node: Node, path: str, content: str | bytes) -> None:
     """Replace or make a file in one step, with the owner and mode of the old one (a new one: root's, 0644)."""
     target = PurePosixPath(path)
     try:
@@ -44,7 +49,7 @@ def write(node: Node, path: str, text: str) -> None:
         member = tarfile.TarInfo()
         member.mode = 0o644
     member.name = f".{target.name}.new"
-    data = text.encode()
+    data = content.encode() if isinstance(content, str) else content
     member.size = len(data)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -53,13 +58,13 @@ def write(node: Node, path: str, text: str) -> None:
     node.check("mv", str(target.parent / member.name), path)
 
 
-def _fetch(node: Node, path: str) -> tuple[tarfile.TarInfo, str]:
+def _fetch(node: Node, path: str) -> tuple[tarfile.TarInfo, bytes]:
     stream, _ = node.container.get_archive(path)
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
         (member,) = tar.getmembers()
         content = tar.extractfile(member)
         assert content is not None, f"{path} of {node.name} is no file"
-        return member, content.read().decode()
+        return member, content.read()
 
 
 @contextmanager
