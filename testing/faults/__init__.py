@@ -17,7 +17,14 @@ from testing.faults.hands import recovered
 from testing.faults.links import bandwidth, cut, half_open, latency, loss, relayed
 from testing.faults.messages import duplicated, replayed
 from testing.faults.processes import kill, pause, start_skew
-from testing.faults.sidecar import all_shimmed, changed_program, changed_version, clock_offset, slow_checks, wrong_job_name
+from testing.faults.sidecar import (
+    all_shimmed,
+    changed_program,
+    changed_version,
+    clock_offset,
+    slow_checks,
+    wrong_job_name,
+)
 from testing.faults.trust import expired_certificate, revoked_peer, wrong_ca
 
 __all__ = [

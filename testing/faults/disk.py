@@ -1,42 +1,79 @@
-"""Disks that can be full: small ones of their own, made before the institutions are."""
+"""A coordinator's disk that is full, really: a small one, in memory, laid over the folder of its state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from contextlib import contextmanager
 
-from consortium.errors import UsageError
 from testing.faults.fault import fault
+from testing.faults.hands import healthy, mounter
+from testing.nodes import Node
 from testing.party import Party
 
-Which = Literal["state", "jobs"]
-_FOLDERS: dict[Which, str] = {"state": "/var/lib/consortium", "jobs": "/var/lib/consortium-jobs"}
-MOST_BYTES = 1_000_000_000
-"""A disk larger than this is the machine's own: nobody wants that full."""
+STATE = "/var/lib/consortium"
+AWAY = "/run/consortium-state-below"
+SIZE_MB = 320
+"""More than `min_free_bytes`, or the coordinator would take no new jobs before anything is filled."""
+_COORDINATOR = "/etc/service/coordinator"
+_LAY = f"""set -e
+mkdir -p {AWAY}
+mount -t tmpfs -o size={SIZE_MB}m,mode=700 tmpfs {AWAY}
+cp -a {STATE}/. {AWAY}/
+chown --reference={STATE} {AWAY}
+chmod --reference={STATE} {AWAY}
+mount --move {AWAY} {STATE} 2>/dev/null || {{ mount --bind {AWAY} {STATE}; umount {AWAY}; }}
+"""
+_LIFT = f"""set -e
+mkdir -p {AWAY}
+mount --bind {STATE} {AWAY}
+umount {STATE}
+find {STATE} -mindepth 1 -delete
+cp -a {AWAY}/. {STATE}/
+sync
+umount {AWAY}
+"""
+
+
+@contextmanager
+def small_disk(party: Party) -> Iterator[None]:
+    """The coordinator's state is on a small disk for a while, and is copied back afterwards.
+
+    Both begin and end restart the coordinator. The head must not be restarted meanwhile: that would undo it.
+    Around a small disk it does nothing.
+    """
+    head = party.head
+    if _small(head):
+        yield
+        return
+    _at_rest(head, _LAY)
+    try:
+        yield
+    finally:
+        _at_rest(head, _LIFT)
 
 
 @fault("disk")
-def disk_full(party: Party, which: Which = "state") -> Iterator[str]:
-    """The disk of a party's coordinator (or of its jobs) is full: not one byte more can be written.
+def disk_full(party: Party) -> Iterator[str]:
+    """The disk of a party's coordinator is full: not one byte more can be written."""
+    head, filler = party.head, f"{STATE}/.filled-by-a-fault"
+    with small_disk(party):
+        try:
+            code, text = head.run("sh", "-c", f"cat /dev/zero > {filler}")
+            if code == 0:
+                raise AssertionError(f"{head.name}: {STATE} was not filled: {text}")
+            yield f"filled the disk of {party.name}'s coordinator to the last byte"
+        finally:
+            head.check("rm", "-f", filler)
 
-    Needs `Consortium(disk_mb=…)`. Raises UsageError where the disk is the machine's own.
-    """
-    head, folder = party.head, _FOLDERS[which]
-    size, free = (int(word) for word in head.check("stat", "-f", "-c", "%b %a", folder).split())
-    block = int(head.check("stat", "-f", "-c", "%S", folder))
-    if size * block > MOST_BYTES:
-        raise UsageError(
-            "this disk is the machine's own, and is not filled",
-            where=f"{head.name}: {folder}",
-            value=f"{size * block} bytes",
-            allowed=f"at most {MOST_BYTES}",
-            fix="Consortium(disk_mb=100) gives every coordinator small disks of its own",
-        )
-    filler = f"{folder}/.filled-by-a-fault"
+
+def _small(head: Node) -> bool:
+    return head.run("sh", "-c", f"grep -q ' {STATE} tmpfs ' /proc/mounts")[0] == 0
+
+
+def _at_rest(head: Node, script: str) -> None:
+    head.check("sv", "-w", "15", "force-stop", _COORDINATOR)
     try:
-        code, text = head.run("sh", "-c", f"cat /dev/zero > {filler}")
-        if code == 0 or "No space left" not in text:
-            raise AssertionError(f"{head.name}: {folder} was not filled: {text}")
-        yield f"filled the {which} disk of {party.name}: {free * block} bytes were free, none is"
+        mounter(head, script)
     finally:
-        head.check("rm", "-f", filler)
+        head.check("sv", "up", _COORDINATOR)
+    healthy(head)

@@ -118,3 +118,22 @@ def remove_container(consortium: Consortium, name: str) -> None:
         consortium.engine.containers.get(name).remove(force=True)
     except docker.errors.NotFound:
         return
+
+
+def mounter(node: Node, script: str) -> None:
+    """Run a shell script among a node's mounts with the right to change them; the node itself does not have it.
+
+    Raises docker.errors.ContainerError with what the script said.
+    """
+    container = node.container
+    node.engine.containers.run(
+        container.attrs["Image"],
+        ["-t", "1", "-m", "sh", "-c", script],
+        entrypoint="/usr/bin/nsenter",
+        pid_mode=f"container:{container.id}",
+        network_mode="none",
+        privileged=True,
+        labels={"consortium.name": node.consortium},
+        remove=True,
+        stderr=True,
+    )

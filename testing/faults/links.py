@@ -7,7 +7,7 @@ Without it a fault puts its own relay there; connections that stand already then
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -62,7 +62,7 @@ class Relay:
         shell = 'printf %s "$0" > /tmp/settings.new && mv /tmp/settings.new /tmp/settings.json && sleep 0.05'
         code, output = self.container.exec_run(["sh", "-c", shell, text])
         if code:
-            raise AssertionError(f"{self.container.name} did not take {text}: {output.decode(errors='replace')}")
+            raise AssertionError(f"{self.container.name} did not take {text}: {output!r}")
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def relay(consortium: Consortium, name: str, party: Party, target: str) -> Itera
             cap_drop=["ALL"],
             detach=True,
         )
-        probe = "import socket; socket.create_connection(('127.0.0.1', %d), 1)" % RELAY_PORT
+        probe = f"import socket; socket.create_connection(('127.0.0.1', {RELAY_PORT}), 1)"
         until(lambda: container.exec_run([SYSTEM_PYTHON, "-I", "-c", probe])[0] == 0, f"the start of {full}", 30)
         container.reload()
         yield Relay(container)
@@ -123,7 +123,7 @@ def _name(sender: str, receiver: str) -> str:
     return f"relay-{sender}-to-{receiver}"
 
 
-def _clusters(receiver: str):  # type: ignore[no-untyped-def]
+def _clusters(receiver: str) -> Callable[[str], bool]:
     return lambda cluster: cluster.startswith(f"out-{receiver}-")
 
 
@@ -170,9 +170,7 @@ def latency(
 
 
 @fault("links")
-def loss(
-    consortium: Consortium, sender: str, receiver: str, share: float = 0.05, ways: Ways = "both"
-) -> Iterator[str]:
+def loss(consortium: Consortium, sender: str, receiver: str, share: float = 0.05, ways: Ways = "both") -> Iterator[str]:
     """A link loses a share of what is sent: TCP sends it again, 0.2 s later and then twice as late each time."""
     with ExitStack() as undo:
         for link in _links(sender, receiver, ways):

@@ -20,7 +20,8 @@ work = json.load(open(sys.argv[1]))
 token = open("/etc/consortium/secrets/operator.token").read().strip()
 answers = collections.Counter()
 def ask(url, body=None, headers={}):
-    request = urllib.request.Request(url, body and json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    headers = {"content-type": "application/json", **headers}
+    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
     try:
         return urllib.request.urlopen(request, timeout=10).read()
     except urllib.error.HTTPError as error:
@@ -82,9 +83,7 @@ def replayed(consortium: Consortium, old: Run, run: Run, sender: str, receiver: 
     )
 
 
-def _once(
-    consortium: Consortium, head: Node, sender: str, receiver: str, old: str, as_job: str
-) -> Mapping[str, int]:
+def _once(consortium: Consortium, head: Node, sender: str, receiver: str, old: str, as_job: str) -> Mapping[str, int]:
     work = {"jobs": [old], "times": 1, "again_s": 0, "as_job": as_job}
     path = _prepare(consortium, head, sender, receiver, work)
     try:

@@ -4,7 +4,7 @@
 
 It reads `/tmp/settings.json` anew whenever that changes:
 `delay_s` each way, `loss` (the share of pieces that need another sending), `bytes_per_s` each way (0: no limit),
-`mode`: `pass`, or `deaf` (takes connections and bytes and gives nothing), or `answer` (says `status` to whoever speaks).
+`mode`: `pass`; or `deaf`: takes connections and bytes and gives nothing; or `answer`: says `status` to whoever speaks.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Line:
         resent = 0
         while resent < MOST_RESENDS and random.random() < s.loss:  # noqa: S311
             resent += 1
-        return self._free_at + s.delay_s + RESEND_S * (2**resent - 1)
+        waited: float = RESEND_S * (2**resent - 1)
+        return self._free_at + s.delay_s + waited
 
 
 async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, line: Line) -> None:

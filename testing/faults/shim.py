@@ -54,7 +54,7 @@ def _change_coordinator() -> None:
     for module in list(sys.modules.values()):
         if getattr(module, "job_name", None) is named:
             module.job_name = job_name  # type: ignore[attr-defined]
-    prepare.run_checks = run_checks
+    prepare.run_checks = run_checks  # type: ignore[assignment]
 
 
 if "CONSORTIUM_SESSION" in os.environ:

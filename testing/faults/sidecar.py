@@ -129,4 +129,3 @@ def changed_program(party: Party, run: Run) -> Iterator[str]:
         yield f"{name} of {run.job_id} is another one at {party.name}"
     finally:
         write(head, path, before)
-
