@@ -144,9 +144,7 @@ def _messages() -> Iterator[Entry]:
 
 
 ENTRIES: dict[str, Entry] = {
-    entry.name: entry
-    for family in (_parts, _links, _trust, _gateway, _sidecar, _disk, _messages)
-    for entry in family()
+    entry.name: entry for family in (_parts, _links, _trust, _gateway, _sidecar, _disk, _messages) for entry in family()
 }
 
 
@@ -166,5 +164,9 @@ class Case:
 def all_cases() -> list[Case]:
     """Every case, family by family."""
     return [
-        Case(entry, phase, role) for entry in ENTRIES.values() for phase in Phase if phase in entry.phases for role in Role
+        Case(entry, phase, role)
+        for entry in ENTRIES.values()
+        for phase in Phase
+        if phase in entry.phases
+        for role in Role
     ]
