@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -50,7 +51,7 @@ def write(node: Node, path: str, content: str | bytes) -> None:
         member.mode = 0o644
     member.name = f".{target.name}.new"
     data = content.encode() if isinstance(content, str) else content
-    member.size = len(data)
+    member.size, member.mtime = len(data), int(time.time())
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         tar.addfile(member, io.BytesIO(data))

@@ -100,14 +100,13 @@ def pause(party: Party, part: Part, run: Run | None = None) -> Iterator[str]:
 
 _HOLD = """
 import json, os, signal, sys, time
-folder, seconds, user, pattern = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4]
-def ready():
+folder, seconds, part, pattern = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4]
+def of(path, key):
     try:
-        times = json.load(open(folder + "/output/session.json"))
-    except (OSError, ValueError):
-        return False
-    return "ready_at" in times
-while not ready():
+        return json.load(open(folder + path))[key]
+    except (OSError, ValueError, KeyError):
+        return None
+while not of("/output/session.json", "ready_at"):
     time.sleep(0.005)
 held = []
 for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -127,7 +126,12 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 for pid in held:
     os.kill(pid, signal.SIGSTOP)
-time.sleep(seconds)
+begin = time.time()
+if part == "driver":
+    while not (begin := of("/go.json", "start_at")):
+        time.sleep(0.005)
+while (left := begin + seconds - time.time()) > 0:
+    time.sleep(left)
 end()
 """
 
@@ -136,17 +140,18 @@ end()
 def start_skew(
     party: Party, run: Run, seconds: float, part: Literal["driver", "coordinator"] = "driver"
 ) -> Iterator[str]:
-    """A party begins later than the others: its driver has loaded, and then it (or the coordinator) stands still.
+    """A party is late: its driver has loaded, and it (or the coordinator) then stands still for a while.
 
+    The driver stands until so long after the agreed moment, the coordinator for so long after the driver has loaded.
     Enter it before the job's first attempt is ready; it strikes by itself, once.
     """
     head, folder = party.head, f"/var/lib/consortium-jobs/{run.job_id}/1"
     pattern = f"/{run.job_id}/1/program/" if part == "driver" else "-m coordinator serve"
     marker = f"hold-{run.job_id}-{part}"
-    command = [SYSTEM_PYTHON, "-I", "-c", f"# {marker}\n{_HOLD}", folder, str(seconds), "ray", pattern]
+    command = [SYSTEM_PYTHON, "-I", "-c", f"# {marker}\n{_HOLD}", folder, str(seconds), part, pattern]
     head.container.exec_run(command, detach=True)
     try:
-        yield f"{party.name}'s {part} will stand still for {seconds:g} s when the driver of {run.job_id} is ready"
+        yield f"{party.name}'s {part} begins {seconds:g} s late in the first attempt of {run.job_id}"
     finally:
         head.run("pkill", "-TERM", "-f", f"^{SYSTEM_PYTHON} -I -c # {marker}")
 

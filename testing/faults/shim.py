@@ -16,18 +16,18 @@ from typing import Any
 
 SETTINGS = Path("/run/consortium-fault.json")
 _now, _now_ns = time.time, time.time_ns
-_read: tuple[int, dict[str, Any]] = (0, {})
+_read: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
 
 
 def setting(name: str, default: Any) -> Any:
     """A value of the file as it is now; the default while there is none."""
     global _read
     try:
-        changed_ns = SETTINGS.stat().st_mtime_ns
-        if changed_ns != _read[0]:
-            _read = (changed_ns, json.loads(SETTINGS.read_text()))
+        file = SETTINGS.stat()
+        if (file.st_ino, file.st_mtime_ns) != _read[0]:
+            _read = ((file.st_ino, file.st_mtime_ns), json.loads(SETTINGS.read_text()))
     except FileNotFoundError:
-        _read = (0, {})
+        _read = ((0, 0), {})
     return _read[1].get(name, default)
 
 

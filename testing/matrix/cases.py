@@ -43,8 +43,8 @@ class Stage:
     old: Run
 
 
-OUTAGE_S, SHORT_S = 9.0, 4.0
-"""Longer than `peer_lost_after_s` of the matrix's consortium (5 s) and as much as the rules allow; or shorter."""
+OUTAGE_S, SHORT_S = 13.0, 4.0
+"""Longer than `peer_lost_after_s` of the matrix's consortium (8 s) and some more; or shorter."""
 ALL = tuple(Phase)
 DRIVEN = (Phase.STARTING, Phase.RUNNING)  # phases in which the struck party has a driver
 FRESH = (Phase.PENDING, Phase.PREPARING, Phase.STARTING)
@@ -89,9 +89,9 @@ def _parts() -> Iterator[Entry]:
     yield Entry("kill party", "kill", lambda s: kill(s.struck, "party"))
     yield Entry("pause party", "pause", lambda s: pause(s.struck, "party"))
     skew = faults.start_skew
-    yield Entry("late driver", "start_skew", lambda s: skew(s.struck, s.run, 3.0), 6, (Phase.STARTING,))
+    yield Entry("late driver", "start_skew", lambda s: skew(s.struck, s.run, 3.0), 8, (Phase.STARTING,))
     late = lambda s: skew(s.struck, s.run, 3.0, "coordinator")  # noqa: E731
-    yield Entry("late coordinator", "start_skew", late, 6, (Phase.STARTING,))
+    yield Entry("late coordinator", "start_skew", late, 8, (Phase.STARTING,))
 
 
 def _links() -> Iterator[Entry]:
@@ -123,7 +123,7 @@ def _gateway() -> Iterator[Entry]:
 def _sidecar() -> Iterator[Entry]:
     # a clock measurement counts until 16 younger ones are there
     offset = lambda s: faults.clock_offset(s.struck, 3.0)  # noqa: E731
-    yield Entry("clock offset 3 s", "clock_offset", offset, waits_s=10)
+    yield Entry("clock offset 3 s", "clock_offset", offset, waits_s=18)
     program = lambda s: faults.changed_program(s.struck, s.run)  # noqa: E731
     yield Entry("changed program", "changed_program", program, SHORT_S)
     yield Entry("changed version", "changed_version", lambda s: faults.changed_version(s.struck), SHORT_S)

@@ -6,6 +6,7 @@ from consortium import files
 from consortium.folders import INSTALLATION
 from testing.faults import FAULTS
 from testing.matrix.cases import ENTRIES, Case, Entry, Role, all_cases
+from testing.matrix.play import TIMEOUTS
 from testing.matrix.results import Results, Seen
 
 DOCUMENT = INSTALLATION / "docs" / "faults.md"
@@ -30,8 +31,7 @@ A phase is seen by asking the operator's API, every 50 ms or less often: the str
 phase was seen. What a fault does before it is in force (a gateway that is restarted, say) comes on top of that.
 
 `✓` succeeded at both, `✗` failed at both, each followed by the causes that were seen; `!` was not as it must be;
-`not run` was not played yet. Timeouts of the run: `start_window_s` 60, `heartbeat_s` 0.5, `peer_lost_after_s` 5.
-"""
+`not run` was not played yet. Timeouts of the run: """
 
 
 def render(results: Results) -> str:
@@ -40,7 +40,8 @@ def render(results: Results) -> str:
     played = [results.cases[c.key] for c in cases if c.key in results.cases]
     wrong = sum(not seen.passed for seen in played)
     count = f"{len(played)} of {len(cases)} cases were played, {wrong} not as they must be."
-    parts = [_HEAD, count, *_faults()]
+    timeouts = ", ".join(f"`{name}` {value:g}" for name, value in TIMEOUTS.items())
+    parts = [f"{_HEAD}{timeouts}.", "", count, *_faults()]
     for family in dict.fromkeys(entry.family for entry in ENTRIES.values()):
         parts += [f"## {family.capitalize()}", ""]
         for entry in ENTRIES.values():

@@ -21,7 +21,7 @@ from testing.matrix.results import Seen, plain
 from testing.party import Party
 from testing.run import Run
 
-TIMEOUTS = {"start_window_s": 60, "heartbeat_s": 0.5, "peer_lost_after_s": 5, "message_s": 20, "job_s": 300}
+TIMEOUTS = {"start_window_s": 60, "heartbeat_s": 1, "peer_lost_after_s": 8, "message_s": 20, "job_s": 300}
 """Of the matrix's consortium: short where a case has to wait for it, generous where a slow machine does."""
 REACH_S = 120.0
 END_S = 120.0
