@@ -9,6 +9,7 @@ from typing import Literal
 from consortium.errors import UsageError
 from testing.faults.fault import fault, until
 from testing.faults.hands import SYSTEM_PYTHON, healthy
+from testing.leftovers import Look
 from testing.nodes import Node
 from testing.party import Party
 from testing.run import Run
@@ -21,15 +22,6 @@ _SERVICES: dict[Part, str] = {
     "coordinator": "coordinator",
     "gateway": "gateway",
 }
-
-
-def driver_group(party: Party, run: Run) -> int | None:
-    """Process group of a job's driver at a party; None while there is none."""
-    _, text = party.head.run("ps", "-u", "ray", "-o", "pgid=,args=")
-    found = {int(line.split()[0]) for line in text.splitlines() if f"/{run.job_id}/" in line and "/program/" in line}
-    if len(found) > 1:
-        raise AssertionError(f"{party.name} runs several drivers of {run.job_id}: process groups {sorted(found)}")
-    return found.pop() if found else None
 
 
 @fault("processes")
@@ -159,7 +151,7 @@ def start_skew(
 def _group(party: Party, run: Run | None) -> int:
     if run is None:
         raise UsageError("a driver belongs to a job", fix="give the run: kill(party, 'driver', run)")
-    group = driver_group(party, run)
+    group = Look(party, run).group
     if group is None:
         raise AssertionError(f"{party.name} runs no driver of {run.job_id}")
     return group

@@ -95,13 +95,17 @@ class Player:
                 problems.append(f"the case could not be set up: {error}")
                 return "never", "", {}
             groups = {p.name: Look(p, run).group for p in self.consortium.parties.values()}
-            with case.entry.strike(stage) as fault:
-                if early:
-                    self._approve(run)
-                if case.phase is Phase.PENDING:
-                    time.sleep(case.entry.waits_s)
-                    self._approve(run)
-                self._last(case.entry.lasts_s, run, stage.other)
+            fault = case.entry.strike(stage)
+            try:
+                with fault:
+                    if early:
+                        self._approve(run)
+                    if case.phase is Phase.PENDING:
+                        time.sleep(case.entry.waits_s)
+                        self._approve(run)
+                    self._last(case.entry.lasts_s, run, stage.other)
+            except AssertionError as error:
+                problems.append(f"the fault did not strike as it should: {error}")
             return f"{reached} at {struck.name}", fault.says, groups
 
     def _reach(self, case: Case, stage: Stage) -> str:
