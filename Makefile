@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e screenshots bench soak clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e faults screenshots bench soak clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -37,6 +37,9 @@ unit: bootstrap browser  ## the tests that need no container
 
 e2e: bootstrap  ## only the end-to-end run
 	$(RUN)pytest tests/e2e
+
+faults: bootstrap  ## every fault in every phase of a job: docs/faults.md from a real run of hours (ONLY='cut both', RESUME=1)
+	$(RUN)python -m testing.matrix $(if $(ONLY),--only '$(ONLY)') $(if $(RESUME),--resume)
 
 screenshots: bootstrap browser  ## the pictures in docs/images, from a real run
 	$(RUN)python tests/page/screenshots.py docs/images

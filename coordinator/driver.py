@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coordinator.bundle import unpack
+from coordinator.bundle import BundleError, digest, unpack
 from coordinator.context import Context
-from coordinator.launcher import LauncherError, State, Submission, submission_id
+from coordinator.launcher import LauncherError, RefusedError, State, Submission, submission_id
 from coordinator.model import Driver, Job
 from coordinator.statements import DecisionBody, job_name
 
@@ -25,13 +25,13 @@ _LEASE_GRACE_S = 2.0  # a coordinator that is restarted at once finds its driver
 
 
 async def launch(context: Context, job: Job, slot: int) -> None:
-    """Write the attempt's folder and submit its driver. Raises LauncherError."""
+    """Write the attempt's folder and submit its driver. Raises LauncherError; RefusedError for another program."""
+    files = _approved_program(context, job)
     folder = context.attempt_dir(job.job_id, job.attempt)
     program = folder / "program"
     for path in (folder.parent, folder, folder / "output", program):
         _make(path)
-    data = context.bundle_path(job.proposal.program_digest).read_bytes()
-    for name, content in unpack(data, context.config.limits.bundle_bytes).items():
+    for name, content in files.items():
         for parent in reversed(Path(name).parents[:-1]):
             _make(program / parent)
         _write(program / name, content)
@@ -46,6 +46,18 @@ async def launch(context: Context, job: Job, slot: int) -> None:
             folder / "session.json",
         )
     )
+
+
+def _approved_program(context: Context, job: Job) -> dict[str, bytes]:
+    """The job folder; what was checked before the promise may have been changed since. Raises RefusedError."""
+    wanted = job.proposal.program_digest
+    try:
+        files = unpack(context.bundle_path(wanted).read_bytes(), context.config.limits.bundle_bytes)
+    except (OSError, BundleError) as e:
+        raise RefusedError(f"the program cannot be read: proposed {wanted}: {e}") from e
+    if (found := digest(files)) != wanted:
+        raise RefusedError(f"the program differs: proposed {wanted}, {context.config.party} has {found}")
+    return files
 
 
 def go_file(context: Context, job: Job) -> Path:

@@ -66,10 +66,17 @@ class PeerState:
 
     @property
     def best(self) -> Sample | None:
-        """The measurement with the shortest way: the one with the smallest possible error. None without a fresh one."""
-        newest = max((s.at for s in self.samples), default=0.0)
-        fresh = (s for s in self.samples if newest - s.at <= SAMPLE_AGE_S)
-        return min(fresh, key=lambda s: s.delay_s, default=None)
+        """The measurement with the shortest way: the one with the smallest possible error. None without a fresh one.
+
+        Each holds the true offset within half its delay. One that cannot be true together with the newest was taken
+        before one of the clocks was set.
+        """
+        newest = max(self.samples, key=lambda s: s.at, default=None)
+        if newest is None:
+            return None
+        fresh = (s for s in self.samples if newest.at - s.at <= SAMPLE_AGE_S)
+        agree = (s for s in fresh if abs(s.offset_s - newest.offset_s) <= (s.delay_s + newest.delay_s) / 2)
+        return min(agree, key=lambda s: s.delay_s)
 
     @property
     def delay_s(self) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from coordinator_rig import FakeRay, Rig
+from coordinator_rig import FakeRay, Rig, tar_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -89,6 +89,15 @@ def test_clock_offset_is_taken_from_the_shortest_way() -> None:
     now = slow.at
     state.samples.extend([slow, Sample(5.0, 0.01, now), Sample(5.3, 0.7, now), Sample(9.0, 0.001, now - 500)])
     assert state.best == Sample(5.0, 0.01, now)  # a clock may have been set since the oldest
+
+
+def test_a_clock_that_was_set_is_seen_with_the_next_measurement() -> None:
+    """Two measurements that cannot both be true: the older one, however short its way, is of another time."""
+    state = PeerState(0.0)
+    state.samples.extend([Sample(0.0, 0.001, 100.0), Sample(3.0, 0.2, 101.0)])
+    assert state.best == Sample(3.0, 0.2, 101.0)
+    state.samples.append(Sample(3.05, 0.002, 102.0))
+    assert state.best == Sample(3.05, 0.002, 102.0)
 
 
 def test_a_peer_counts_as_lost_when_either_direction_fails() -> None:
@@ -267,6 +276,23 @@ def test_the_driver_reads_what_the_coordinator_writes(tmp_path: Path) -> None:
     assert (settings.party, settings.job_name) == ("bob", "20261124-probe-abcdef-1")
     assert settings.go_file == str(context.attempt_dir(record.job_id, 1) / "go.json")
     assert settings.fed.peers == {"alice": rig.way("alice", "fed", "0")}
+
+
+@pytest.mark.parametrize("kept", [{"main.py": "print('another program')"}, None], ids=["another", "damaged"])
+def test_no_program_is_launched_but_the_one_that_was_approved(tmp_path: Path, kept: dict[str, str] | None) -> None:
+    """The checks before the promise saw the right one: what lies there now may have been changed since."""
+    from builders import PROMISED, job, start
+
+    from coordinator import driver
+    from coordinator.model import Phase
+
+    context = open_context(Rig(tmp_path, ["alice", "bob"]).config_path("bob"), FakeRay())
+    record = job("bob", Phase.STARTING, *PROMISED, start(), attempt=1, slot=0)
+    path = context.bundle_path(record.proposal.program_digest)
+    path.write_bytes(tar_of(kept) if kept else b"nonsense")
+    with pytest.raises(RefusedError, match=f"proposed {record.proposal.program_digest}"):
+        asyncio.run(driver.launch(context, record, 0))
+    assert not context.attempt_dir(record.job_id, 1).exists()
 
 
 def test_answers_do_not_wait_for_an_acknowledgement() -> None:
