@@ -1,4 +1,4 @@
-"""`consortium testing list|reap`: the throw-away consortiums of this machine."""
+"""`consortium testing list|reap|faults`: the throw-away consortiums of this machine, and what can be done to them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Throw-away consortiums of this machine, made by tests.", no_args_is_help=True)
     group.command("list")(list_environments)
     group.command()(reap)
+    group.command()(faults)
     app.add_typer(group, name="testing")
 
 
@@ -66,3 +67,23 @@ def reap(names: Names = None, as_json: JsonOption = False) -> None:
             say("nothing to remove")
 
     emit(removed, as_json, human)
+
+
+def faults(as_json: JsonOption = False) -> None:
+    """Every fault that a test can call for: `from testing import faults`. What each does to a job: docs/faults.md.
+
+    Example: `consortium testing faults`
+    """
+    from testing.faults import FAULTS
+
+    found = [
+        {"name": kind.name, "family": kind.family, "parameters": list(kind.parameters), "text": kind.text}
+        for kind in FAULTS.values()
+    ]
+
+    def human() -> None:
+        for kind in FAULTS.values():
+            say(f"{kind.family:10} {kind.name}({', '.join(kind.parameters)})")
+            say(f"{'':10} {kind.text}")
+
+    emit(found, as_json, human)
