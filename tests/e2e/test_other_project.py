@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import docker
+import httpx
 import pytest
 
 from testing import registry
@@ -65,12 +67,10 @@ def uv(*arguments: str) -> None:
     assert done.returncode == 0, f"uv {' '.join(arguments)}\n{done.stdout}{done.stderr}"
 
 
-def started(python: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def started(python: Path, folder: Path, *arguments: str, stderr: int = subprocess.STDOUT) -> subprocess.Popen[str]:
     """Run something of the other project. Nothing of this checkout is on its path."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST", "COV_", "COVERAGE", "PULUMI_"))}
-    return subprocess.Popen(
-        [python, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen([python, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def test_two_workers_have_a_consortium_each_and_a_failure_brings_the_nodes_logs(
@@ -92,6 +92,26 @@ def test_two_workers_have_a_consortium_each_and_a_failure_brings_the_nodes_logs(
     assert {environment.name for environment in registry.environments()} == before
     for name in names:
         assert registry.sweep(engine, name) == [], "all was taken down"
+
+
+def test_a_shell_has_one_until_ctrl_c(python: Path, tmp_path: Path, engine: docker.DockerClient) -> None:
+    arguments = ["-m", "consortium", "up", "--ephemeral", "--parties", "2", "--workers", "0", "--json"]
+    with started(python, tmp_path, *arguments, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.rstrip() == "}":
+                break
+        made = json.loads(said)
+        assert set(made["parties"]) == {"alice", "bob"}
+        for party in made["parties"].values():
+            assert Path(party["token_file"]).is_file()
+            assert httpx.get(f"{party['status_page']}healthz", trust_env=False, timeout=20).text == "ok\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=180) == 0
+    assert registry.sweep(engine, made["name"]) == []
+    assert made["name"] not in {environment.name for environment in registry.environments()}
 
 
 def test_what_a_killed_run_left_is_reaped(python: Path, tmp_path: Path, engine: docker.DockerClient) -> None:
