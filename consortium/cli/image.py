@@ -72,7 +72,7 @@ def manifest(
 ) -> None:
     """The digest of all files in an image; as JSON, every file with owner, mode and digest. Nothing is started.
 
-    Examples: `consortium image manifest --json > here.json`, and on another machine
+    Example: `consortium image manifest --json > here.json`, and on another machine
     `consortium image manifest --against here.json`
     """
     from consortium import manifest as manifests

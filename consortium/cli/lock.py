@@ -36,15 +36,13 @@ def lock(
     Bakes the image by it, which takes some minutes. Versions that are locked already stay; `--update` renews them.
     Engine and mirrors are those of `--party`; without it the engine of this machine and the usual mirrors.
 
-    Examples:
+    Example: `consortium lock` after an edit of a role or of a requirements file
 
-    - `consortium lock` after an edit of a role or of a requirements file
+    Example: `consortium lock --update` takes newer Debian packages
 
-    - `consortium lock --update` takes newer Debian packages
+    Example: `consortium lock --check` in CI: does the lock fit the repository, is the image what it says?
 
-    - `consortium lock --check` in CI: does the lock fit the repository, is the image what it says?
-
-    - `consortium lock --check --rebuild` also builds a second time; both builds must be equal
+    Example: `consortium lock --check --rebuild` also builds a second time; both builds must be equal
     """
     if check and (update or base):
         raise UsageError("--check writes nothing", where="--update, --base", fix="leave them out, or leave --check out")
