@@ -139,4 +139,4 @@ def test_five_parties_with_none_one_and_two_workers() -> None:
         outcome = run.wait()
         assert outcome.phase == "succeeded", outcome.reason
         assert set(outcome.signed) == set(names)
-        assert {str(run.result(name)) for name in names} == {"{'rounds': 0, 'parties': 5}"}
+        assert [run.result(name) for name in names] == [{"rounds": 0, "parties": 5}] * 5
