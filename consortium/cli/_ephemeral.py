@@ -20,7 +20,8 @@ def up(parties: int, workers: int, detach: bool, as_json: bool) -> None:
     """Bring it up, say where everything is, and take it down on Ctrl-C or SIGTERM; with `detach` it stays."""
     from testing import Consortium
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts what runs in the background with SIGINT ignored
+        signal.signal(number, _interrupt)
     made = Consortium(parties, workers=workers, kept=detach, on_progress=lambda line: err.print(line, markup=False))
     with made:
         found: dict[str, Any] = {
