@@ -128,10 +128,12 @@ async def observe(context: Context, job: Job) -> Driver:
     """State of the current attempt's driver, with its result or error once it has ended. Renews its lease."""
     with contextlib.suppress(FileNotFoundError):  # not launched yet
         os.utime(_lease_file(context, job))
+    asked_at = time.monotonic()
     try:
         state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
     except LauncherError as e:
-        context.ray_failing_since = context.ray_failing_since or time.monotonic()
+        # a Ray that stands still is silent from the question on, not from the end of our patience
+        context.ray_failing_since = context.ray_failing_since or asked_at
         return Driver("unreachable", str(e))
     context.ray_failing_since = None
     output = context.attempt_dir(job.job_id, job.attempt) / "output"

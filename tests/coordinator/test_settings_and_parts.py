@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import builders
 import httpx
 import pytest
 from coordinator_rig import FakeRay, Rig, tar_of
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from coordinator import failpoints, views
+from coordinator import driver, failpoints, views
 from coordinator.__main__ import main
 from coordinator.app import _listen
 from coordinator.config import ConfigError, load_config
@@ -29,6 +30,7 @@ from coordinator.context import open_context, read_secret
 from coordinator.driver_log import Log
 from coordinator.launcher import LauncherError, RayLauncher, RefusedError, State, Submission
 from coordinator.messages import Heartbeat, Times
+from coordinator.model import Phase
 from coordinator.peers import PeerError, Peers, PeerState, Sample, measure
 from coordinator.session import load as load_session
 
@@ -311,3 +313,23 @@ def test_answers_do_not_wait_for_an_acknowledgement() -> None:
             return await found
 
     assert asyncio.run(run()) == 1
+
+
+def test_a_ray_that_stands_still_is_silent_from_the_question_on(tmp_path: Path) -> None:
+    """A stopped process takes the connection and gives no answer: the wait for it counts."""
+
+    class StandsStill(RayLauncher):
+        async def status(self, name: str) -> tuple[State, str]:
+            await asyncio.sleep(0.3)
+            raise LauncherError("no answer")
+
+    async def run() -> None:
+        path = Rig(tmp_path, ["alice", "bob"]).config_path("alice")
+        context = open_context(path, StandsStill("http://127.0.0.1:1"))
+        asked_at = time.monotonic()
+        found = await driver.observe(context, builders.job("alice", Phase.RUNNING, builders.start(), attempt=1))
+        assert found.state == "unreachable"
+        assert context.ray_failing_since is not None
+        assert context.ray_failing_since < asked_at + 0.2
+
+    asyncio.run(run())

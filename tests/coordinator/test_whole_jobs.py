@@ -143,7 +143,6 @@ def test_a_person_approves_or_denies(tmp_path: Path) -> None:
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("versions", {"versions": lambda p: {"ray": "2.9.3", "spu": f"{len(p)}"}}, "spu differs: alice has 5, bob has 3"),
-    ("consortium", {"consortium_digest": lambda p: p}, "alice has alice, bob has bob"),
     ("dataset", {"datasets": lambda p: {"table": f"/nowhere/{p}.csv"}}, "/nowhere/bob.csv"),
 ]
 
@@ -160,6 +159,19 @@ def test_prepare_refuses_and_names_both_values(
         assert sum(ray.submits for ray in r.rays.values()) == 0
 
     play(body, tmp_path, **overrides)
+
+
+def test_prepare_refuses_other_consortium_files_for_as_long_as_they_differ(tmp_path: Path) -> None:
+    async def body(r: Rig) -> None:
+        job_id = await r.submit("alice")
+        while "alice has alice, bob has bob" not in (await r.job("alice", job_id))["reason"]:
+            await asyncio.sleep(0.05)
+        await r.until(job_id, {"approved", "preparing", "promised"})  # it is asked again once both are at one
+        assert (await r.call("alice", "POST", f"jobs/{job_id}/cancel")).status_code == 200
+        assert await r.end(job_id) == "cancelled"
+        assert sum(ray.submits for ray in r.rays.values()) == 0
+
+    play(body, tmp_path, consortium_digest=lambda p: p)
 
 
 def break_ray(r: Rig) -> None:

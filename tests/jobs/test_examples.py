@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from consortium import example_data as data
+from consortium.folders import INSTALLATION
 
-FOLDERS = sorted(path.parent for path in Path(data.__file__).parent.glob("*/job.yaml"))
+FOLDERS = sorted(path.parent for path in (INSTALLATION / "jobs").glob("*/job.yaml"))
 FIELDS = {"name", "description", "program", "parties", "datasets", "parameters", "results", "max_attempts"}
 
 

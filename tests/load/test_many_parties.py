@@ -12,9 +12,10 @@ from tests.coordinator.coordinator_rig import Rig
 
 COUNT = 24
 NAMES = [f"party-{k:02}" for k in range(COUNT)]
-# All coordinators share one loop, so each has a small part of its time; heartbeats alone are 552 requests a round.
+# All coordinators share one loop, so each has a small part of its time. Heartbeats alone are 552 requests a round, and
+# what did not arrive is asked for again after two rounds.
 SLOW = {
-    "heartbeat_s": 60,
+    "heartbeat_s": 15,
     "peer_lost_after_s": 300,
     "peer_request_s": 120,
     "peer_transfer_s": 120,
