@@ -23,7 +23,7 @@ SLOW = {
     "start_window_s": 300,
     "job_s": 600,
 }
-LIMIT_S = 400
+LIMIT_S = 1200
 ONCE = ("proposal", "bundle", "approval", "prepare", "promise", "decision", "ready", "go")
 
 
@@ -34,7 +34,8 @@ def many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("many_descriptors")
 def test_24_parties_succeed_together_and_fail_together(tmp_path: Path) -> None:
     async def run() -> None:
