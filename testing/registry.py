@@ -112,10 +112,7 @@ def claim(parties: Sequence[str], address: str) -> Environment:
     Gateways listen on `address`. Raises ConsortiumError where too few ports are free.
     """
     with _exclusive():
-        taken = {
-            port for e in environments() for ports in (e.gateway_ports, e.operator_ports) for port in ports.values()
-        }
-        ports = _free_ports(address, 2 * len(parties), taken)
+        ports = _free_ports(address, 2 * len(parties))
         environment = Environment(
             name=f"t-{secrets.token_hex(4)}",
             owner=Owner.this_process(),
@@ -130,10 +127,7 @@ def claim(parties: Sequence[str], address: str) -> Environment:
 def extend(environment: Environment, party: str, address: str) -> Environment:
     """The same with ports for one more party, registered."""
     with _exclusive():
-        taken = {
-            port for e in environments() for ports in (e.gateway_ports, e.operator_ports) for port in ports.values()
-        }
-        ports = _free_ports(address, 2, taken)
+        ports = _free_ports(address, 2)
         extended = environment.model_copy(
             update={
                 "gateway_ports": {**environment.gateway_ports, party: next(ports)},
@@ -193,9 +187,10 @@ def _started(pid: int) -> str:
     return f"{boot}:{stat.rpartition(')')[2].split()[19]}"
 
 
-def _free_ports(address: str, count: int, taken: set[int]) -> Iterator[int]:
-    """Ports that nobody listens on now, below those from which the kernel takes one for each outgoing connection."""
+def _free_ports(address: str, count: int) -> Iterator[int]:
+    """Ports that no entry holds and nobody listens on, below those that the kernel takes for outgoing connections."""
     end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    taken = {port for e in environments() for ports in (e.gateway_ports, e.operator_ports) for port in ports.values()}
     found: list[int] = []
     for port in random.sample(range(LOWEST_PORT, end), end - LOWEST_PORT):
         if port not in taken and all(_free(host, port) for host in (address, "127.0.0.1")):

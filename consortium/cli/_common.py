@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from consortium.cli._completion import own_parties
-from consortium.errors import ConsortiumError
+from consortium.errors import EXIT_FAILED, ConsortiumError
 from consortium.workspace import Workspace
 
 WorkspaceOption = Annotated[
@@ -59,6 +59,19 @@ def emit(data: Any, as_json: bool, human: Callable[[], None]) -> None:
         typer.echo(json.dumps(data, indent=2, sort_keys=True, default=str))
     else:
         human()
+
+
+def emit_differences(lines: Sequence[str], as_json: bool, *, some: str, none: str) -> None:
+    """Print what differs, one a line, and end with exit code 1 if anything does. `some` stands after their number."""
+
+    def human() -> None:
+        for line in lines:
+            say(line)
+        say(f"{len(lines)} {some}" if lines else none)
+
+    emit({"differences": lines}, as_json, human)
+    if lines:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def say(text: str) -> None:

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, open_workspace, say
-from consortium.errors import EXIT_FAILED
+from consortium.cli._common import (
+    JsonOption,
+    PartyOption,
+    WorkspaceOption,
+    emit,
+    emit_differences,
+    err,
+    open_workspace,
+    say,
+)
 
 if TYPE_CHECKING:
     from consortium.image import Downloads
@@ -85,15 +93,7 @@ def manifest(
         digest = found.digest()
         return emit(found.model_dump(), as_json, lambda: say(f"{digest}  {name}  {len(found.entries)} files"))
     lines = manifests.load(against).differences(found)
-
-    def human() -> None:
-        for line in lines:
-            say(line)
-        say(f"{len(lines)} files differ" if lines else "equal")
-
-    emit({"differences": lines}, as_json, human)
-    if lines:
-        raise typer.Exit(EXIT_FAILED)
+    return emit_differences(lines, as_json, some="files differ", none="equal")
 
 
 def prune(party: PartyOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, err, say
+from consortium.cli._common import JsonOption, PartyOption, WorkspaceOption, emit, emit_differences, err, say
 from consortium.cli.image import BaseOption, engine_and_downloads
-from consortium.errors import EXIT_FAILED, UsageError
+from consortium.errors import UsageError
 
 if TYPE_CHECKING:
     from consortium.image import Downloads
@@ -59,15 +59,7 @@ def _check(engine: str, downloads: Downloads, rebuild: bool, as_json: bool) -> N
     from consortium import locking
 
     lines = locking.check(engine, rebuild=rebuild, downloads=downloads, on_progress=_progress)
-
-    def human() -> None:
-        for line in lines:
-            say(line)
-        say(f"{len(lines)} differ from the lock file" if lines else "all is as the lock file says")
-
-    emit({"differences": lines}, as_json, human)
-    if lines:
-        raise typer.Exit(EXIT_FAILED)
+    emit_differences(lines, as_json, some="differ from the lock file", none="all is as the lock file says")
 
 
 def _write(engine: str, downloads: Downloads, base: str | None, update: bool, as_json: bool) -> None:

@@ -131,6 +131,15 @@ def _links(sender: str, receiver: str, ways: Ways) -> list[tuple[str, str]]:
     return [(sender, receiver), (receiver, sender)] if ways == "both" else [(sender, receiver)]
 
 
+@contextmanager
+def _under(consortium: Consortium, links: list[tuple[str, str]], **conditions: float | str) -> Iterator[None]:
+    """These links under conditions of their relays (`Relay.set`)."""
+    with ExitStack() as undo:
+        for link in links:
+            undo.enter_context(undo.enter_context(_between(consortium, *link)).set(**conditions))
+        yield
+
+
 def _arrow(sender: str, receiver: str, ways: Ways) -> str:
     return f"{sender} {'<->' if ways == 'both' else '->'} {receiver}"
 
@@ -163,18 +172,14 @@ def latency(
     consortium: Consortium, sender: str, receiver: str, delay_s: float = 0.2, ways: Ways = "both"
 ) -> Iterator[str]:
     """A link is slow: every byte needs `delay_s` seconds more in each direction."""
-    with ExitStack() as undo:
-        for link in _links(sender, receiver, ways):
-            undo.enter_context(undo.enter_context(_between(consortium, *link)).set(delay_s=delay_s))
+    with _under(consortium, _links(sender, receiver, ways), delay_s=delay_s):
         yield f"{_arrow(sender, receiver, ways)}: {delay_s * 1000:g} ms more in each direction"
 
 
 @fault("links")
 def loss(consortium: Consortium, sender: str, receiver: str, share: float = 0.05, ways: Ways = "both") -> Iterator[str]:
     """A link loses a share of what is sent: TCP sends it again, 0.2 s later and then twice as late each time."""
-    with ExitStack() as undo:
-        for link in _links(sender, receiver, ways):
-            undo.enter_context(undo.enter_context(_between(consortium, *link)).set(loss=share))
+    with _under(consortium, _links(sender, receiver, ways), loss=share):
         yield f"{_arrow(sender, receiver, ways)}: {share:.0%} of the pieces are lost once or more"
 
 
@@ -183,9 +188,7 @@ def bandwidth(
     consortium: Consortium, sender: str, receiver: str, bytes_per_s: float = 50_000, ways: Ways = "both"
 ) -> Iterator[str]:
     """A link is narrow: all its connections together get `bytes_per_s` in each direction."""
-    with ExitStack() as undo:
-        for link in _links(sender, receiver, ways):
-            undo.enter_context(undo.enter_context(_between(consortium, *link)).set(bytes_per_s=bytes_per_s))
+    with _under(consortium, _links(sender, receiver, ways), bytes_per_s=bytes_per_s):
         yield f"{_arrow(sender, receiver, ways)}: {bytes_per_s:g} bytes a second in each direction"
 
 
@@ -195,7 +198,5 @@ def half_open(consortium: Consortium, sender: str, receiver: str, ways: Ways = "
 
     New ones become so too. What was sent meanwhile is lost, so they are closed when the fault is undone.
     """
-    with ExitStack() as undo:
-        for link in _links(sender, receiver, ways):
-            undo.enter_context(undo.enter_context(_between(consortium, *link)).set(mode="deaf"))
+    with _under(consortium, _links(sender, receiver, ways), mode="deaf"):
         yield f"{_arrow(sender, receiver, ways)}: connections stand, and nothing comes through"
