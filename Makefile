@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test model unit many e2e faults screenshots bench soak clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e faults screenshots bench soak clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -33,10 +33,7 @@ model: bootstrap  ## the long search over schedules of the protocol: 100,000 of 
 	$(RUN)python tests/coordinator/model_search.py $(or $(COUNT),100000)
 
 unit: bootstrap browser  ## the tests that need no container
-	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi and not slow'
-
-many: bootstrap  ## 24 coordinators in one process: ten minutes and more
-	$(RUN)pytest tests -m slow
+	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi'
 
 e2e: bootstrap  ## only the end-to-end run
 	$(RUN)pytest tests/e2e

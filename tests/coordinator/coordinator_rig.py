@@ -212,6 +212,10 @@ class FakeRay:
         self._running.clear()
 
 
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=60))
+
+
 class Rig:
     """Some parties. `cut` holds directions (from, to) that the network drops."""
 
@@ -239,7 +243,9 @@ class Rig:
         }
         self._servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
         self._keys = {p: self.make_key(p) for p in parties}
-        self.http = httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=60))
+        self.http = _client()
+        # one pool per receiver: httpx looks through a whole pool at each request, and 24 parties fill one with hundreds
+        self._onward = {p: _client() for p in parties}
         for p in parties:
             self._write(p)
 
@@ -363,7 +369,7 @@ class Rig:
         headers |= {"x-consortium-party": sender, "x-consortium-gateway-token": GATEWAY_TOKEN}
         url = f"http://127.0.0.1:{self.ports[receiver][1]}/{request.path_params['path']}"
         try:
-            answer = await self.http.request(
+            answer = await self._onward[receiver].request(
                 request.method, url, content=await request.body(), headers=headers, params=request.query_params
             )
         except httpx.HTTPError as e:
@@ -400,7 +406,8 @@ class Rig:
         await asyncio.gather(*(task for _, task in self._servers))
         for ray in self.rays.values():
             ray.forget()
-        await self.http.aclose()
+        for client in (self.http, *self._onward.values()):
+            await client.aclose()
 
     async def start(self, *parties: str) -> None:
         """Run coordinators in this process; all when none is named."""

@@ -12,8 +12,7 @@ from tests.coordinator.coordinator_rig import Rig
 
 COUNT = 24
 NAMES = [f"party-{k:02}" for k in range(COUNT)]
-# All coordinators share one loop, so each has a small part of its time. Heartbeats alone are 552 requests a round, and
-# what did not arrive is asked for again after two rounds.
+# All coordinators share one loop, so each has a small part of its time: heartbeats alone are 552 requests a round.
 SLOW = {
     "heartbeat_s": 15,
     "peer_lost_after_s": 300,
@@ -34,8 +33,7 @@ def many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("many_descriptors")
 def test_24_parties_succeed_together_and_fail_together(tmp_path: Path) -> None:
     async def run() -> None:
@@ -49,7 +47,7 @@ def test_24_parties_succeed_together_and_fail_together(tmp_path: Path) -> None:
             await everyone_holds(r, await r.submit(NAMES[0]), "succeeded")
             others = COUNT - 1
             # all but outcomes in proportion to the parties, approvals twice; room for what a busy loop sends again
-            assert all(others <= r.messages[kind] <= 4 * others for kind in ONCE), r.messages
+            assert all(others <= r.messages[kind] <= 3 * others for kind in ONCE), r.messages
             assert COUNT * others <= r.messages["outcome"] <= 2 * COUNT * others, r.messages
             await everyone_holds(r, await r.submit(NAMES[1], parameters={"fails": {NAMES[-1]: "error"}}), "failed")
             assert all(ray.alive() == [] for ray in r.rays.values())
