@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from typing import Any
 
@@ -67,6 +69,15 @@ def gateway_view(model: Model) -> dict[str, Any]:
         "peers": [_peer(model, name, party) for name, party in model.peers.items()],
         "rejected_log": _access_log("in", None, "rejected", only_if=_TURNED_AWAY),
     }
+
+
+def own_coordinator(gateway_token: str) -> str:
+    """Who may use the outbound listeners to coordinators, as Envoy's basic_auth reads it: one line of htpasswd.
+
+    The token is 256 random bits, so nothing is learnt from its SHA-1, and this may stand in a file that is shown.
+    """
+    digest = hashlib.sha1(gateway_token.encode(), usedforsecurity=False).digest()  # the one hash that Envoy knows
+    return f"coordinator:{{SHA}}{base64.b64encode(digest).decode()}"
 
 
 def health_checks(view: dict[str, Any]) -> list[dict[str, str]]:

@@ -160,7 +160,10 @@ def _gateway(model: Model, secrets: Secrets, _host: Host) -> tuple[NodeFile, ...
         ),
         # Clusters before the listeners that lead to them, and the bootstrap, which restarts Envoy, last.
         _gateway_file(GATEWAY_DIR / "cds.yaml", common),
-        _gateway_file(GATEWAY_DIR / "lds.yaml", common),
+        _gateway_file(
+            GATEWAY_DIR / "lds.yaml",
+            {**common, "own_coordinator": gateway_view.own_coordinator(secrets.gateway_token)},
+        ),
         _gateway_file(GATEWAY_DIR / "bootstrap.yaml", common, service="gateway"),
     )
 

@@ -129,6 +129,7 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     config = load_config(path)
     signer, verifier = load_signer(config)
     (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
+    gateway_token = read_secret(config.secrets.gateway_token_file)
     store = Store(config.state_dir / "coordinator.db", signer, config.party)
     check_state(store, verifier)
     return Context(
@@ -137,10 +138,10 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         signer=signer,
         verifier=verifier,
         operator_token=read_secret(config.secrets.operator_token_file),
-        gateway_token=read_secret(config.secrets.gateway_token_file),
+        gateway_token=gateway_token,
         store=store,
         heads=HeadExchange(config, store, signer, verifier),
-        peers=Peers(config),
+        peers=Peers(config, gateway_token),
         launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
         ways=Ways(config),
     )

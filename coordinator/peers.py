@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from collections import deque
@@ -19,6 +20,8 @@ from coordinator.statements import Statement
 
 GATEWAY_HEADER = "x-consortium-gateway"
 """Set by the peer's gateway on what it answers itself: so a dead coordinator is told from a dead gateway."""
+COORDINATOR_HEADER = "x-consortium-coordinator"
+"""Shows the own gateway that it is the coordinator that speaks; taken off there."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -116,9 +119,11 @@ class PeerState:
 
 
 class Peers:
-    """Client to all peers."""
+    """Client to all peers. `gateway_token` opens the own gateway's way out, which programs of jobs may not use."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, gateway_token: str) -> None:
+        word = base64.b64encode(f"coordinator:{gateway_token}".encode()).decode()
+        self._headers = {COORDINATOR_HEADER: f"Basic {word}"}
         self.state: dict[str, PeerState] = {}
         """Of every other member, those that have left included: jobs of old speak of them."""
         self._http: dict[str, httpx.AsyncClient] = {}
@@ -134,7 +139,9 @@ class Peers:
             self._retired.append(self._http.pop(name))
         for name in sorted(set(wanted) - set(self._http)):
             url, timeout_s = wanted[name]
-            self._http[name] = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
+            self._http[name] = httpx.AsyncClient(
+                base_url=url, headers=self._headers, timeout=timeout_s, trust_env=False
+            )
         new = set(wanted) - set(self._known) | (set(config.left) - set(self.state))
         self._known = wanted
         self.state |= {name: PeerState(time.monotonic()) for name in sorted(new)}

@@ -15,7 +15,7 @@ from testing.nodes import Node
 from testing.run import Run
 
 _SEND = """
-import collections, json, os, sys, time, urllib.error, urllib.request
+import base64, collections, json, os, sys, time, urllib.error, urllib.request
 work = json.load(open(sys.argv[1]))
 token = open("/etc/consortium/secrets/operator.token").read().strip()
 answers = collections.Counter()
@@ -31,8 +31,11 @@ def ask(url, body=None, headers={}):
 def own(job):
     view = ask("http://127.0.0.1:8080/api/v1/jobs/" + job, headers={"Authorization": "Bearer " + token})
     return [s for s in json.loads(view)["statements"] if s["party"] == work["party"]] if view else []
+secret = open("/etc/consortium/secrets/gateway.token").read().strip()
+word = base64.b64encode(("coordinator:" + secret).encode()).decode()
 def send(statement):
-    if ask(work["to"] + "/peer/v1/" + statement["kind"], {"statements": [statement]}) is not None:
+    headers = {"x-consortium-coordinator": "Basic " + word}
+    if ask(work["to"] + "/peer/v1/" + statement["kind"], {"statements": [statement]}, headers) is not None:
         answers[200] += 1
 def keep():
     with open(sys.argv[1] + ".answers.new", "w") as file:

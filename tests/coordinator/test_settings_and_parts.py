@@ -133,7 +133,7 @@ def test_what_a_peer_may_answer(tmp_path: Path) -> None:
     }
 
     async def run() -> None:
-        peers = Peers(load_config(Rig(tmp_path, ["alice", "bob"]).config_path("alice")))
+        peers = Peers(load_config(Rig(tmp_path, ["alice", "bob"]).config_path("alice")), "token")
 
         def answer(request: httpx.Request) -> httpx.Response:
             return answers["/peer/v1/" + request.url.path.partition("/peer/v1/")[2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import ipaddress
@@ -26,6 +27,12 @@ MEMBERS = ("alice", "bob", "carol")
 
 def outbound(gateway: Gateway, peer: str, service: str) -> tuple[str, int]:
     return gateway.address, ports.outbound_port(MEMBERS, peer, service)
+
+
+def as_coordinator(party: str) -> dict[str, str]:
+    """What a party's own coordinator shows its gateway."""
+    word = base64.b64encode(f"coordinator:gateway-token-of-{party}".encode()).decode()
+    return {"x-consortium-coordinator": f"Basic {word}"}
 
 
 def echo(to: tuple[str, int], payload: bytes) -> bytes:
@@ -68,7 +75,7 @@ def test_a_dead_coordinator_is_told_from_a_dead_gateway(alice: Gateway, bob: Gat
     try:
         address, port = outbound(alice, "bob", "coordinator")
         connection = http.client.HTTPConnection(address, port, timeout=10)
-        connection.request("GET", "/peer/v1/time", headers={"x-consortium-gateway": "alice"})
+        connection.request("GET", "/peer/v1/time", headers={"x-consortium-gateway": "alice", **as_coordinator("alice")})
         answer = connection.getresponse()
         assert answer.status == 503
         assert answer.headers.get_all("x-consortium-gateway") == ["bob"]
@@ -77,12 +84,13 @@ def test_a_dead_coordinator_is_told_from_a_dead_gateway(alice: Gateway, bob: Gat
 
 
 def test_a_coordinator_reaches_its_peers_coordinator_with_its_name_and_token(alice: Gateway, bob: Gateway) -> None:
-    status, seen = get(*outbound(alice, "bob", "coordinator"), "/peer/v1/hello")
+    status, seen = get(*outbound(alice, "bob", "coordinator"), "/peer/v1/hello", as_coordinator("alice"))
     assert status == 200
     headers = dict(seen["headers"])
     assert seen["path"] == "/peer/v1/hello"
     assert headers["x-consortium-party"] == "alice"
     assert headers["x-consortium-gateway-token"] == "gateway-token-of-bob"
+    assert "x-consortium-coordinator" not in headers  # alice's secret stays with her
     line = bob.log[-1]
     assert (line["service"], line["path"], line["code"], line["peer"]) == (
         "coordinator",
@@ -94,7 +102,16 @@ def test_a_coordinator_reaches_its_peers_coordinator_with_its_name_and_token(ali
 
 def test_other_paths_do_not_exist_for_a_peer(alice: Gateway) -> None:
     for path in ("/", "/api/v1/jobs", "/peer", "/peer/../api/v1/jobs", "/peer/%2e%2e/api", "/healthz"):
-        assert get(*outbound(alice, "bob", "coordinator"), path)[0] in (400, 404), path
+        status, _ = get(*outbound(alice, "bob", "coordinator"), path, as_coordinator("alice"))
+        assert status in (400, 404), path
+
+
+@pytest.mark.parametrize("shown", [{}, as_coordinator("bob"), {"authorization": "Basic YTpi"}])
+def test_a_program_cannot_speak_for_its_party(alice: Gateway, bob: Gateway, shown: dict[str, str]) -> None:
+    """It reaches the listener, as the coordinator does, and has not the token."""
+    before = len(bob.log)
+    assert get(*outbound(alice, "bob", "coordinator"), "/peer/v1/heartbeat", shown)[0] == 401
+    assert len(bob.log) == before
 
 
 def test_the_operators_door_leads_to_the_operator_api_and_drops_our_headers(alice: Gateway) -> None:
