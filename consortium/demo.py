@@ -143,7 +143,7 @@ class Demo:
         """Take every institution down, data volumes included, and remove the workspaces."""
         for party in self.parties:
             if (self.workspace(party.name) / ".private").is_dir():
-                self.consortium(party.name, "down", "--yes")
+                self.consortium(party.name, "down", "--yes", "--remove-data")
         shutil.rmtree(self.folder, ignore_errors=False)
 
 

@@ -40,7 +40,8 @@ class Stack:
         return {name: str(output.value) for name, output in done.outputs.items()}
 
     def destroy(self, on_output: OnOutput = lambda line: None) -> None:
-        """`pulumi destroy`. Raises PulumiFailed with the end of what Pulumi said."""
+        """`pulumi destroy`, data volumes included. Raises PulumiFailed with the end of what Pulumi said."""
+        self._workspace.pulumi("state", "unprotect", "--all", "--yes", party=self._party)
         try:
             self._stack.destroy(on_output=on_output, show_secrets=False, suppress_progress=True, color="never")
         except automation.CommandError as error:

@@ -72,17 +72,38 @@ def down(
     more: MoreArguments = None,
     party: PartyOption = None,
     yes: YesOption = False,
+    remove_data: Annotated[
+        bool, typer.Option("--remove-data", help="Its volumes too: audit log, jobs, results. For ever.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the institution's nodes, networks and volumes down. Keys, settings and party files stay.
+    """Take the institution's nodes and networks down. Its data volumes stay, and so do keys, settings and party files.
 
-    The coordinator's state and audit log lie in a volume: export what must be kept first.
+    The next `up` finds the volumes again. With --remove-data the name of the party must be typed, or --yes given.
 
     Example: `consortium down --yes`
+
+    Example: `consortium down --remove-data`
     """
     place = open_workspace(workspace)
-    _live(place, place.party(party), "destroy", [*_flag("--yes", yes), *(more or [])], as_json)
+    name = place.party(party)
+    if remove_data:
+        _ask_for_the_data(name, yes)
+    # Pulumi protects the volumes: without a word about them it refuses to destroy anything.
+    about_data = "--ignore-protect" if remove_data else "--exclude-protected"
+    place.pulumi_live("destroy", about_data, *_flag("--yes", yes), *(more or []), party=name, on_stderr=as_json)
+    done = {"party": name, "action": "down", "data": "removed" if remove_data else "kept", "done": True}
+    kept = "its data volumes are kept; consortium down --remove-data takes them away"
+    emit(done, as_json, lambda: say("" if remove_data else kept))
+
+
+def _ask_for_the_data(party: str, yes: bool) -> None:
+    """Ends with exit code 1 on any other answer than the party's name."""
+    if not yes:
+        question = f"This removes audit log, jobs and results of {party} for ever. Type its name to go on"
+        if typer.prompt(question, default="", show_default=False, err=True) != party:
+            raise typer.Abort
 
 
 def outputs(party: PartyOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -28,10 +28,16 @@ class Institution(pulumi.ComponentResource):
         prefix = f"{model.consortium.name}-{model.party}"
 
         networks = Networks(f"{name}-networks", model, child)
-        volume_labels = labels(docker.VolumeLabelArgs, model)
-        state = docker.Volume(f"{name}-state", name=f"{prefix}-state", labels=volume_labels, opts=on_engine)
-        jobs = docker.Volume(f"{name}-jobs", name=f"{prefix}-jobs", labels=volume_labels, opts=on_engine)
-        access = docker.Volume(f"{name}-access", name=f"{prefix}-access", labels=volume_labels, opts=on_engine)
+        state, jobs, access = (
+            docker.Volume(
+                f"{name}-{what}",
+                name=f"{prefix}-{what}",
+                labels=labels(docker.VolumeLabelArgs, model),
+                # What was signed and promised lies here: no change of the documents may take it away.
+                opts=pulumi.ResourceOptions.merge(on_engine, pulumi.ResourceOptions(protect=True)),
+            )
+            for what in ("state", "jobs", "access")
+        )
         node_image = docker.RemoteImage(f"{name}-image", name=image, keep_locally=True, opts=on_engine)
 
         hosts = hosts_of(model)

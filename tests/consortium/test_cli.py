@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -210,7 +211,8 @@ def test_what_is_no_endpoint(text: str) -> None:
         (["up", "--yes", "--refresh"], ["up", "--yes", "--refresh", "--stack", "alice"]),
         (["up", "--", "--target", "x"], ["up", "--target", "x", "--stack", "alice"]),
         (["preview", "--diff"], ["preview", "--diff", "--stack", "alice"]),
-        (["down", "-y", "-p", "alice"], ["destroy", "--yes", "--stack", "alice"]),
+        (["down", "-y", "-p", "alice"], ["destroy", "--exclude-protected", "--yes", "--stack", "alice"]),
+        (["down", "-y", "--remove-data"], ["destroy", "--ignore-protect", "--yes", "--stack", "alice"]),
         (["unlock"], ["cancel", "--yes", "--stack", "alice"]),
         (["up", "--json"], ["up", "--stack", "alice"]),
         (["outputs"], ["stack", "output", "--json", "--stack", "alice"]),
@@ -225,6 +227,18 @@ def test_pulumi_is_run_for_the_party(
     assert command(*arguments).code == 0
     run = json.loads(record.read_text())[0]
     assert run[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize(("answer", "removed"), [("alice\n", True), ("yes\n", False), ("\n", False), ("bob\n", False)])
+def test_data_is_removed_only_for_whoever_types_the_partys_name(
+    command: Command, pulumi: Callable[..., Path], tmp_path: Path, answer: str, removed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    record = pulumi()
+    said = command("down", "--remove-data", "-w", builders.write(tmp_path))
+    assert (said.code, record.exists()) == ((0, True) if removed else (1, False))
+    assert "for ever" in said.err
 
 
 @pytest.mark.parametrize("name", ["up", "preview", "down", "unlock"])
