@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e faults screenshots bench soak clean
+.PHONY: help bootstrap browser demo demo-down lint types test model unit e2e faults screenshots bench soak release clean
 RUN := .venv/bin/
 
 help:  ## this list
@@ -49,6 +49,9 @@ bench: bootstrap  ## benchmarks: JSON in benchmarks/results, a table on the scre
 
 soak: bootstrap  ## jobs under random faults (MINUTES=30 SEED=n PARTIES=2): nothing may hang, diverge, leak or grow
 	$(RUN)python -m benchmarks.soak --minutes $(or $(MINUTES),30) --parties $(or $(PARTIES),2) $(if $(SEED),--seed $(SEED))
+
+release: bootstrap  ## dist/: wheel, source tarball, SHA256SUMS, from a clean tree
+	@tools/release
 
 clean:  ## what tests and lint left behind
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* coverage.json
