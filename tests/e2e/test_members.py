@@ -64,6 +64,20 @@ def all_started(*parties: Party) -> dict[str, dict[str, str]]:
     return {node.name: started(node) for party in parties for node in party.nodes}
 
 
+def volumes(consortium: Consortium, party: str) -> list[str]:
+    return [volume.name for volume in consortium.engine.volumes.list(filters={"label": _labels(consortium, party)})]
+
+
+def containers(consortium: Consortium, party: str) -> list[str]:
+    return [
+        one.name for one in consortium.engine.containers.list(all=True, filters={"label": _labels(consortium, party)})
+    ]
+
+
+def _labels(consortium: Consortium, party: str) -> list[str]:
+    return [f"consortium.name={consortium.name}", f"consortium.party={party}"]
+
+
 def begun(run: Run) -> None:
     """Wait until data has passed between the parties."""
     run.wait_for_phase("running", timeout_s=240)
@@ -112,6 +126,14 @@ def test_a_party_joins_and_leaves_and_nobody_else_notices(two: Consortium) -> No
         "/status", lambda s: all(not peer["up"] for peer in s["peers"].values()), 60, "carol to be shut out"
     )
     assert {name: peer["up"] for name, peer in refused["peers"].items()} == {"alice": False, "bob": False}
+
+    # What carol's coordinator has signed outlives her nodes, until she says otherwise.
+    carol.cli("down", "--yes")
+    assert (len(volumes(two, "carol")), containers(two, "carol")) == (3, [])
+    carol.up()
+    assert carol.coordinator.get(f"/jobs/{together.job_id}")["phase"] == "succeeded"
+    carol.cli("down", "--yes", "--remove-data")
+    assert (volumes(two, "carol"), containers(two, "carol")) == ([], [])
 
     assert long.view()["phase"] == "running"
     alice.head.check("touch", STOP)
