@@ -89,7 +89,7 @@ def begun(run: Run) -> None:
         time.sleep(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two() -> Iterator[Consortium]:
     """alice with a worker, bob without one. Patient: on a busy machine a gateway lets go of a party that leaves long
     before the coordinator beside it has reloaded, and `lost` would be the cause in place of `left`."""
