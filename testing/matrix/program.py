@@ -6,7 +6,7 @@ import json
 
 from testing.matrix.cases import Case, Phase, Role
 
-LOAD_S, RUN_S, LINGER_S = 4.0, 10.0, 15.0
+LOAD_S, RUN_S, LINGER_S = 4.0, 10.0, 6.0
 
 PROGRAM = """
 import json

@@ -20,7 +20,7 @@ CHOSEN = (
     "expired certificate / running / initiator",
     "disk full / running / participant",
     "duplicated messages / preparing / initiator",
-    "kill party / ending / participant",
+    "pause party / pending / participant",
 )
 
 
