@@ -25,7 +25,7 @@ every job, and a job without a fault must succeed.
 | preparing | the struck party's checks run: they are made 3 s longer, so the strike is inside them |
 | starting | both drivers are launched and load: their program takes 4 s longer before it asks for its session |
 | running | both drivers are connected (`sf.init` is done) |
-| ending | the struck party has signed its outcome; the other's program goes on for 6 s. |
+| ending | the struck party has signed its outcome; the other's program goes on for 6 s |
 
 Now and then `sf.shutdown` of the struck party waits for the other's program. Then the phase `ending` is over before
 anything can strike, and the case is `not run`.

@@ -86,8 +86,7 @@ TABLE: dict[str, dict[Phase, Expected]] = {
     "kill ray-worker": _HARMLESS,
     "pause ray-worker": _HARMLESS,
     "kill ray-head": _RAY_GONE,
-    # a Ray that stands still before the drivers are due may go on in time
-    "pause ray-head": _RAY_GONE | {Phase.STARTING: Expected(EITHER, _RAY)},
+    "pause ray-head": _RAY_GONE,
     "kill coordinator": _HARMLESS,
     "coordinator stays away": _OUTAGE | {Phase.ENDING: Expected(OK)},
     "pause coordinator": _OUTAGE | {Phase.ENDING: Expected(OK)},
