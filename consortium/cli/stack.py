@@ -91,11 +91,10 @@ def down(
     if remove_data:
         _ask_for_the_data(name, yes)
     # Pulumi protects the volumes: without a word about them it refuses to destroy anything.
-    about_data = "--ignore-protect" if remove_data else "--exclude-protected"
-    place.pulumi_live("destroy", about_data, *_flag("--yes", yes), *(more or []), party=name, on_stderr=as_json)
-    done = {"party": name, "action": "down", "data": "removed" if remove_data else "kept", "done": True}
-    kept = "its data volumes are kept; consortium down --remove-data takes them away"
-    emit(done, as_json, lambda: say("" if remove_data else kept))
+    about_data, fate = ("--ignore-protect", "removed") if remove_data else ("--exclude-protected", "kept")
+    _live(place, name, "destroy", [about_data, *_flag("--yes", yes), *(more or [])], as_json, data=fate)
+    if not (remove_data or as_json):
+        say("its data volumes are kept; consortium down --remove-data takes them away")
 
 
 def _ask_for_the_data(party: str, yes: bool) -> None:
@@ -134,10 +133,10 @@ def unlock(party: PartyOption = None, workspace: WorkspaceOption = None, as_json
     emit({"party": name, "unlocked": True}, as_json, lambda: say("unlocked"))
 
 
-def _live(place: Workspace, party: str, action: str, arguments: list[str], as_json: bool) -> None:
-    """With --json Pulumi's own words go to standard error; standard output says only what was done."""
+def _live(place: Workspace, party: str, action: str, arguments: list[str], as_json: bool, **more: str) -> None:
+    """With --json Pulumi's own words go to standard error; standard output says only what was done, and `more`."""
     place.pulumi_live(action, *arguments, party=party, on_stderr=as_json)
-    emit({"party": party, "action": action, "done": True}, as_json, lambda: None)
+    emit({"party": party, "action": action, "done": True, **more}, as_json, lambda: None)
 
 
 def _flag(name: str, wanted: bool) -> list[str]:

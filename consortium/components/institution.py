@@ -28,13 +28,14 @@ class Institution(pulumi.ComponentResource):
         prefix = f"{model.consortium.name}-{model.party}"
 
         networks = Networks(f"{name}-networks", model, child)
+        # What was signed and promised lies in the volumes: no change of the documents may take it away.
+        protected = pulumi.ResourceOptions(parent=self, provider=engine, protect=True)
         state, jobs, access = (
             docker.Volume(
                 f"{name}-{what}",
                 name=f"{prefix}-{what}",
                 labels=labels(docker.VolumeLabelArgs, model),
-                # What was signed and promised lies here: no change of the documents may take it away.
-                opts=pulumi.ResourceOptions.merge(on_engine, pulumi.ResourceOptions(protect=True)),
+                opts=protected,
             )
             for what in ("state", "jobs", "access")
         )
