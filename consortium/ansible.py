@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from consortium.ansible_diff import unified
 from consortium.errors import ConsortiumError
 from consortium.folders import INSTALLATION
 
 ROLES = INSTALLATION / "roles"
+_SOCKETS = "cp"  # short: the path of a socket has at most 107 bytes
 
 HostVars = Mapping[str, Any]
 Inventory = Mapping[str, Mapping[str, HostVars]]
@@ -30,13 +32,13 @@ Inventory = Mapping[str, Mapping[str, HostVars]]
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened: a task began, or ended on a host."""
+    """One thing that happened: a task began, or ended on a host, or is tried again there."""
 
-    kind: str  # "task" | "ok" | "changed" | "failed" | "unreachable"
+    kind: str  # "task" | "ok" | "changed" | "failed" | "unreachable" | "waiting": tried again
     task: str
     host: str = ""
     message: str = ""
-    diff: tuple[str, ...] = ()  # headers of what check mode would change
+    diff: tuple[str, ...] = ()  # unified diffs of what check mode would change
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,23 @@ def run_playbook(
     env: Mapping[str, str] | None = None,
     check: bool = False,
     forks: int = 8,
+    private_files: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Summary:
     """Run `playbook` against `inventory` and wait for its end.
 
     Variables travel in a file of a private temporary folder (0700) that is removed at the end, so no secret stands
-    in an argument or an environment. `check` changes nothing and reports what would change.
+    in an argument or an environment. `check` changes nothing and reports what would change. `private_files` stand in
+    that folder, by relative name, as long as the run lasts.
 
     Raises AnsibleFailed, naming host, task and message.
     """
     with tempfile.TemporaryDirectory(prefix="consortium-ansible-") as folder:
         private = Path(folder)
         (private / "inventory").mkdir()
+        for name, text in (private_files or {}).items():
+            (private / name).parent.mkdir(exist_ok=True)
+            _write_private(private / name, text)
         _write_private(private / "ansible.cfg", "[defaults]\n")
         _write_private(private / "inventory" / "hosts.json", json.dumps(_ansible_inventory(inventory)))
         # The child must find this interpreter's own ansible, whether or not its bin folder is on PATH.
@@ -110,7 +117,19 @@ def run_playbook(
             with suppress(ProcessLookupError):
                 child.kill()
             child.wait()
+            _hang_up(private / _SOCKETS)
     return outcome.conclude(return_code, expected_hosts={h for hosts in inventory.values() for h in hosts})
+
+
+def _hang_up(sockets: Path) -> None:
+    """End the connections that ssh keeps for the tasks to come: they would outlive the key by a minute."""
+    for socket in sockets.glob("*"):
+        subprocess.run(
+            ["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "host"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -128,6 +147,9 @@ def _settings(private: Path) -> dict[str, str]:
         "ANSIBLE_ROLES_PATH": str(ROLES),
         "ANSIBLE_LOCAL_TEMP": str(private),
         "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / _SOCKETS),
+        "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=60s",
+        "ANSIBLE_SSH_RETRIES": "2",
         "ANSIBLE_HOST_KEY_CHECKING": "1",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
@@ -162,11 +184,13 @@ class _Outcome:
         elif kind == "runner_on_ok":
             if result.get("changed"):
                 self._changes.setdefault(host, []).append(task)
-            yield Event("changed" if result.get("changed") else "ok", task, host, diff=_diff_headers(result))
+            yield Event("changed" if result.get("changed") else "ok", task, host, diff=unified(result))
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             message = _message(result)
             self._failures.append(f"{host}: {task}: {message}")
             yield Event("failed" if kind == "runner_on_failed" else "unreachable", task, host, message)
+        elif kind == "runner_retry":
+            yield Event("waiting", task, host, _message(result))
         elif kind == "playbook_on_stats":
             self._stats = {k: v for k, v in data.items() if isinstance(v, dict)}
         elif kind in ("error", "verbose") and data.get("msg"):
@@ -199,13 +223,3 @@ def _message(result: Mapping[str, Any]) -> str:
         return str(result["censored"])
     parts = [str(result[k]).strip() for k in ("msg", "stderr", "module_stderr") if result.get(k)]
     return " | ".join(parts)[:2000] or "no message"
-
-
-def _diff_headers(result: Mapping[str, Any]) -> tuple[str, ...]:
-    diffs = result.get("diff") or []
-    diffs = diffs if isinstance(diffs, list) else [diffs]
-    return tuple(
-        str(d.get("after_header") or d.get("before_header"))
-        for d in diffs
-        if isinstance(d, dict) and (d.get("after_header") or d.get("before_header"))
-    )

@@ -174,6 +174,11 @@ def operator_url(workspace: Workspace, party: str) -> str:
     )
     if settings is None:
         raise DocumentErrors(file.problems)
+    return operator_address(settings)
+
+
+def operator_address(settings: StackSettings) -> str:
+    """The same, of settings that are known."""
     address = ipaddress.ip_address(settings.operator.bind)
     if address.is_unspecified:
         address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-from pydantic import BaseModel
+from pathlib import PurePosixPath
 
 from consortium import timeouts, trust
+from consortium.document import Document, Parties, Stack
 from consortium.errors import Problem
+from consortium.kuscia import rules as kuscia
 from consortium.settings import StackSettings
 from consortium.spec import Consortium, Party
+from consortium.ssh_settings import SSH_KEY
 from consortium.trust_checks import PARSE_ERRORS, ca_problems, gateway_problems
 from consortium.validation import did_you_mean
 from consortium.yamlfile import Loc, YamlFile
-
-D = TypeVar("D", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Document(Generic[D]):
-    """A file and its model; the model is None when the file has problems."""
-
-    file: YamlFile
-    model: D | None
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack file: the settings in it, and the public certificate (empty if not known here)."""
-
-    file: YamlFile
-    settings: StackSettings | None
-    certificate: str
-    settings_loc: Loc = ()
-
-
-Parties = Mapping[str, Document[Party]]
 
 
 def rules(consortium: Document[Consortium], parties: Parties | None, stacks: Mapping[str, Stack]) -> Iterator[Problem]:
@@ -54,6 +31,7 @@ def rules(consortium: Document[Consortium], parties: Parties | None, stacks: Map
     yield from _all_different(present, _endpoint, ("gateway",), "two parties have the same gateway endpoint")
     yield from _all_different(parties, _ca_keys, ("ca_certificates",), "two parties have the same CA key")
     yield from _all_different(parties, _signing_key, ("signing_key",), "two parties have the same signing key")
+    yield from _all_different(parties, kuscia.node_key, ("kuscia",), "two parties have the same key of a Kuscia node")
     for name, stack in stacks.items():
         yield from _stack(name, stack, parties, consortium.model)
 
@@ -63,18 +41,17 @@ def _agreement(document: Document[Consortium]) -> Iterator[Problem]:
     if model is None:
         return
     if model.mode == "kuscia":
-        yield Problem(
-            "this mode is not available yet",
-            where=file.where(("mode",)),
-            value="kuscia",
-            allowed="ray",
-            fix="mode: ray",
-        )
+        yield from kuscia.agreement(document)
     for index, member in enumerate(model.members):
         if member in model.members[:index]:
             where = file.where(("members", index))
             yield Problem("a member stands twice", where=where, value=member, fix="keep the first")
     yield from _leavers(file, model)
+    now = model.versions.agreed()
+    for name, version in model.maintenance.versions.agreed().items() if model.maintenance else ():
+        if now.get(name) == version:
+            where = file.where(("maintenance", "versions", name))
+            yield Problem("this version stays as it is", where=where, value=version, fix="take the line out")
     for text in timeouts.lint(model.derived_timeouts):
         yield Problem(text, where=file.where(("timeouts",)))
 
@@ -132,10 +109,13 @@ def _party(name: str, document: Document[Party], consortium: Consortium | None) 
         yield Problem(
             "the party's name and the file's differ", where=file.where(("party",)), value=party.party, allowed=name
         )
+    yield from _types(document)
     if consortium is None:
         return
     if name in consortium.left:  # its certificates are trusted no more, and may have run out
         return
+    if consortium.mode == "kuscia":
+        yield from kuscia.party(name, document)
     for index, pem in enumerate(party.ca_certificates):
         for text in ca_problems(pem, name, consortium.name):
             yield Problem(
@@ -143,6 +123,19 @@ def _party(name: str, document: Document[Party], consortium: Consortium | None) 
                 where=file.where(("ca_certificates", index)),
                 fix=f"{name}'s operator runs: consortium join {name}, and sends the new file",
             )
+
+
+def _types(document: Document[Party]) -> Iterator[Problem]:
+    for dataset, public in document.model.datasets.items() if document.model else ():
+        for column in public.types:
+            if column not in public.columns:
+                yield Problem(
+                    "a type of a column that the dataset has not",
+                    where=document.file.where(("datasets", dataset, "types", column)),
+                    value=column,
+                    allowed=", ".join(public.columns) or "none: the dataset names no columns",
+                    fix=did_you_mean(column, public.columns),
+                )
 
 
 def _endpoint(party: Party) -> list[str]:
@@ -182,10 +175,13 @@ def _all_different(parties: Parties, values: Callable[[Party], list[str]], loc: 
 def _stack(name: str, stack: Stack, parties: Parties, consortium: Consortium | None) -> Iterator[Problem]:
     party = parties[name].model if name in parties else None
     if stack.settings and stack.settings.placement == "ssh":
-        where = stack.file.where((*stack.settings_loc, "placement"))
-        yield Problem("this placement is not available yet", where=where, value="ssh", allowed="docker")
+        yield from _on_hosts(name, stack, stack.settings)
+    if consortium:
+        yield from kuscia.stack(name, stack, consortium.mode)
     if party is None:
         return
+    if stack.settings and consortium:
+        yield from _revoked(name, stack, stack.settings, consortium)
     if stack.settings:
         yield from _datasets(name, stack, stack.settings, party)
         yield from _policy(stack, stack.settings, consortium.members if consortium else None)
@@ -194,8 +190,19 @@ def _stack(name: str, stack: Stack, parties: Parties, consortium: Consortium | N
             yield Problem(
                 f"the gateway's certificate {text}",
                 where=stack.file.where(("config", "consortium:gatewayCertificate")),
-                fix=f"consortium join {name} --renew",
+                fix="consortium rotate certificate",
             )
+
+
+def _revoked(name: str, stack: Stack, settings: StackSettings, consortium: Consortium) -> Iterator[Problem]:
+    others = [member for member in consortium.members if member != name]
+    for index, peer in enumerate(settings.revoked):
+        where = stack.file.where((*stack.settings_loc, "revoked", index))
+        if peer not in others:
+            fix = did_you_mean(peer, others) or "a party revokes other members; take the line out"
+            yield Problem("only a peer can be revoked", where=where, value=peer, allowed=", ".join(others), fix=fix)
+        if peer in settings.revoked[:index]:
+            yield Problem("a peer is revoked twice", where=where, value=peer, fix="keep the first")
 
 
 def _datasets(name: str, stack: Stack, settings: StackSettings, party: Party) -> Iterator[Problem]:
@@ -216,6 +223,29 @@ def _datasets(name: str, stack: Stack, settings: StackSettings, party: Party) ->
                 value=dataset,
                 fix=f"consortium join {name} --dataset {dataset}=PATH",
             )
+
+
+_NOT_FOR_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev")  # noqa: S108 what the units do not see
+
+
+def _on_hosts(name: str, stack: Stack, settings: StackSettings) -> Iterator[Problem]:
+    """What `placement: ssh` asks for besides the hosts themselves."""
+    for dataset, place in settings.datasets.items():
+        path = PurePosixPath(place.path)
+        if not path.is_absolute() or ".." in path.parts or any(path.is_relative_to(p) for p in _NOT_FOR_DATA):
+            yield Problem(
+                "the dataset lies where no service of a host may read",
+                where=stack.file.where((*stack.settings_loc, "datasets", dataset, "path")),
+                value=place.path,
+                allowed=f"an absolute path on head and workers, not below {', '.join(_NOT_FOR_DATA)}",
+                fix=f"for example /srv/consortium/{dataset}.csv, readable for the user ray",
+            )
+    if SSH_KEY in stack.absent:
+        yield Problem(
+            "consortium:sshKey is missing: the private key with which the hosts are reached",
+            where=stack.file.name,
+            fix=f"consortium hosts key --party {name}",
+        )
 
 
 def _policy(stack: Stack, settings: StackSettings, members: Iterable[str] | None) -> Iterator[Problem]:

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consortium.document_rules import Document, Stack, rules
+from consortium.document import Document, Stack
+from consortium.document_rules import rules
 from consortium.errors import DocumentErrors, Problem
+from consortium.kuscia import names as kuscia
+from consortium.release import in_force
 from consortium.settings import StackSettings
 from consortium.spec import Consortium, Model, Party
+from consortium.ssh_settings import SSH_KEY
 from consortium.validation import did_you_mean, shown, validate
 from consortium.yamlfile import YamlFile, dotted, read_yaml
 
@@ -20,6 +24,11 @@ STACKS_FOLDER = "stacks"
 
 PUBLIC_KEYS = ("party", "settings", "gatewayCertificate")
 SECRET_KEYS = ("gatewayKey", "signingKey", "caKey", "operatorToken", "gatewayToken")
+BEFORE_KEY = "before"
+OPTIONAL_SECRET_KEYS = ("nextCaKey", SSH_KEY, *kuscia.SECRETS, BEFORE_KEY)
+"""While the CA is being replaced (`consortium rotate ca`), with `placement: ssh`, with `mode: kuscia`, and while an
+upgrade goes on."""
+OPTIONAL_PUBLIC_KEYS = (kuscia.CLIENT_CERTIFICATE,)
 NAMESPACE = "consortium"
 
 
@@ -61,7 +70,12 @@ def load_model(workspace: Path, party: str, settings: Mapping[str, Any] | None =
         raise DocumentErrors(problems)
     parties = {name: document.model for name, document in documents.parties.items() if document.model}
     return Model(
-        consortium=agreement, parties=parties, party=party, settings=stack.settings, workspace=workspace.resolve()
+        consortium=in_force(agreement),
+        window=agreement.maintenance,
+        parties=parties,
+        party=party,
+        settings=stack.settings,
+        workspace=workspace.resolve(),
     )
 
 
@@ -138,11 +152,13 @@ def _stack(workspace: Path, party: str) -> Stack:
     loc = ("config", f"{NAMESPACE}:settings")
     settings = validate(StackSettings, config[loc[1]], file, loc) if loc[1] in config else None
     certificate = config.get(f"{NAMESPACE}:gatewayCertificate")
-    return Stack(file, settings, certificate if isinstance(certificate, str) else "", loc)
+    absent = frozenset(key for key in OPTIONAL_SECRET_KEYS if f"{NAMESPACE}:{key}" not in config)
+    return Stack(file, settings, certificate if isinstance(certificate, str) else "", loc, absent)
 
 
 def _check_keys(config: dict[str, Any], party: str, file: YamlFile) -> None:
-    known = [f"{NAMESPACE}:{key}" for key in (*PUBLIC_KEYS, *SECRET_KEYS)]
+    needed = [f"{NAMESPACE}:{key}" for key in (*PUBLIC_KEYS, *SECRET_KEYS)]
+    known = [*needed, *(f"{NAMESPACE}:{key}" for key in (*OPTIONAL_SECRET_KEYS, *OPTIONAL_PUBLIC_KEYS))]
     for key, value in config.items():
         loc = ("config", key)
         if key.startswith(f"{NAMESPACE}:") and key not in known:
@@ -154,7 +170,7 @@ def _check_keys(config: dict[str, Any], party: str, file: YamlFile) -> None:
                     fix=did_you_mean(key, known),
                 )
             )
-        if key.removeprefix(f"{NAMESPACE}:") in SECRET_KEYS and not (
+        if key.removeprefix(f"{NAMESPACE}:") in (*SECRET_KEYS, *OPTIONAL_SECRET_KEYS) and not (
             isinstance(value, dict) and set(value) == {"secure"}
         ):
             file.problems.append(
@@ -165,7 +181,7 @@ def _check_keys(config: dict[str, Any], party: str, file: YamlFile) -> None:
                     fix=f"treat it as stolen: remove the line, then consortium join {party}",
                 )
             )
-    for key in known:
+    for key in needed:
         if key not in config:
             file.problems.append(Problem(f"{key} is missing", where=file.name, fix=f"consortium join {party}"))
     named = config.get(f"{NAMESPACE}:party", party)

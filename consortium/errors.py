@@ -14,6 +14,7 @@ EXIT_DOCUMENTS = 3
 EXIT_UNREACHABLE = 4
 EXIT_REFUSED = 5
 EXIT_TIMEOUT = 6
+EXIT_DRIFT = 7
 
 EXIT_CODES: Mapping[int, str] = {
     EXIT_OK: "ok",
@@ -23,6 +24,7 @@ EXIT_CODES: Mapping[int, str] = {
     EXIT_UNREACHABLE: "cannot reach what the command speaks to",
     EXIT_REFUSED: "refused by the other side",
     EXIT_TIMEOUT: "not done in time",
+    EXIT_DRIFT: "something is not as its documents say",
 }
 """The command's exit codes; they are stable."""
 

@@ -9,15 +9,14 @@ from consortium import files
 from consortium.documents import CONSORTIUM_FILE, PARTIES_FOLDER, STACKS_FOLDER
 from consortium.errors import ConsortiumError, DocumentErrors
 from consortium.folders import INSTALLATION
-from consortium.spec import Consortium
+from consortium.release import PACKAGES
+from consortium.spec import Consortium, Mode
 from consortium.timeouts import TimeoutBudget
 from consortium.validation import validate
 from consortium.workspace import PRIVATE
 from consortium.yamlfile import YamlFile, parse_yaml
 
 COPIED = ("Pulumi.yaml", "__main__.py")
-VERSIONS = {"python": "3.11", "secretflow": "1.11.0b1", "ray": "2.9.3", "rayfed": "0.2.1a2", "spu": "0.9.3b0"}
-"""What the node image is locked to."""
 
 IGNORED = f"""\
 # Keys, tokens, passphrase and state of this institution. Never commit it.
@@ -26,12 +25,14 @@ __pycache__/
 """
 
 
-def found(folder: Path, name: str, members: Sequence[str], *, force: bool = False) -> dict[str, str]:
+def found(
+    folder: Path, name: str, members: Sequence[str], *, force: bool = False, mode: Mode = "ray"
+) -> dict[str, str]:
     """Make `folder` a workspace. File → "made", "unchanged", "replaced" or "kept" (it was edited).
 
     Raises DocumentErrors for a name or members that are not allowed; nothing is written then.
     """
-    agreement = agreement_text(name, members)
+    agreement = agreement_text(name, members, mode)
     _check(agreement)
     wanted = {CONSORTIUM_FILE: agreement, **{copied: _copied(copied) for copied in COPIED}, ".gitignore": IGNORED}
     outcome = {file: _put(folder / file, text, force) for file, text in wanted.items()}
@@ -41,18 +42,18 @@ def found(folder: Path, name: str, members: Sequence[str], *, force: bool = Fals
     return outcome
 
 
-def agreement_text(name: str, members: Sequence[str]) -> str:
+def agreement_text(name: str, members: Sequence[str], mode: Mode = "ray") -> str:
     """A consortium.yaml with every default spelt out."""
     budget = TimeoutBudget()
     return f"""\
 # The agreement of all members: each holds the same copy. Coordinators compare its digest before every job.
 name: {name}
-mode: ray
+mode: {mode}
 members: [{", ".join(members)}]   # append-only: a member's place decides port numbers
 left: []                          # members that have left; each keeps its place
 slots: 2                          # jobs that one party runs at the same time
 versions:                         # exact versions; SecretFlow's parts speak only to their equals
-{"".join(f'  {part}: "{version}"{chr(10)}' for part, version in VERSIONS.items())}\
+{"".join(f'  {part}: "{version}"{chr(10)}' for part, version in PACKAGES.items())}\
 timeouts:                         # everything else follows from these: consortium timeouts
   start_window_s: {budget.start_window_s:g}
   heartbeat_s: {budget.heartbeat_s:g}

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from consortium import ports
+from consortium.node_addresses import head_address
 from consortium.node_paths import ACCESS_LOG, GATEWAY_DIR
 from consortium.spec import Model, Party
 from consortium.trust import server_name
@@ -31,11 +32,6 @@ _LET_IN = "connection.mtls && !has(connection.transport_failure_reason)"
 _TURNED_AWAY = f"!({_LET_IN})"
 
 
-def gateway_name(party: str) -> str:
-    """Host name of a party's gateway."""
-    return f"{party}-gateway"
-
-
 def sni(service: str, sender: str, receiver: str, consortium: str) -> str:
     """The server name that a sender asks a receiver's gateway for."""
     return f"{service}.{sender}.{receiver}.{consortium}"
@@ -44,7 +40,7 @@ def sni(service: str, sender: str, receiver: str, consortium: str) -> str:
 def gateway_view(model: Model) -> dict[str, Any]:
     """The variable `gateway` of templates/etc/consortium/gateway."""
     services = ports.services(model.consortium.slots)
-    head = f"{model.party}-head"
+    head = head_address(model)
     operator = {"cluster": "in-operator", "host": head, "port": ports.COORDINATOR_OPERATOR_PORT}
     return {
         "consortium": model.consortium.name,
@@ -55,12 +51,12 @@ def gateway_view(model: Model) -> dict[str, Any]:
         "log_bytes": LOG_BYTES,
         "log_files": LOG_FILES,
         "admin_port": ports.GATEWAY_ADMIN_PORT,
-        "public_port": ports.GATEWAY_PUBLIC_PORT,
-        "operator_port": ports.GATEWAY_OPERATOR_PORT,
+        **_listens(model),
         "operator_cluster": operator["cluster"],
         "buffer_bytes": BUFFER_BYTES,
         "service_connections": SERVICE_CONNECTIONS,
-        "inside_connections": SERVICE_CONNECTIONS * len(model.peers),
+        # Room for the operator, too, when there is no peer.
+        "inside_connections": SERVICE_CONNECTIONS * max(1, len(model.peers)),
         "public_connections": PUBLIC_CONNECTIONS,
         "all_connections": ALL_CONNECTIONS,
         "threads": max(1, math.floor(model.settings.resources.gateway.cpus)),
@@ -68,6 +64,22 @@ def gateway_view(model: Model) -> dict[str, Any]:
         + [{"cluster": f"in-{service}", "host": head, "port": port} for service, port in services.items()],
         "peers": [_peer(model, name, party) for name, party in model.peers.items()],
         "rejected_log": _access_log("in", None, "rejected", only_if=_TURNED_AWAY),
+    }
+
+
+def _listens(model: Model) -> dict[str, Any]:
+    """Where the two doors listen: inside a container whose engine publishes them, or where the settings say."""
+    settings = model.settings
+    if settings.placement == "docker":
+        public, operator = ("0.0.0.0", ports.GATEWAY_PUBLIC_PORT), ("0.0.0.0", ports.GATEWAY_OPERATOR_PORT)
+    else:
+        public = (settings.gateway.bind, settings.gateway.port)
+        operator = (settings.operator.bind, settings.operator.port)
+    return {
+        "public_bind": public[0],
+        "public_port": public[1],
+        "operator_bind": operator[0],
+        "operator_port": operator[1],
     }
 
 

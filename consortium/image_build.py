@@ -62,7 +62,7 @@ def built(
                 "bake_environment": environment(downloads),
                 "bake_strip": True,
                 "base_uv": f"{TOOLS}/uv",
-                "coordinator_archive": str(_archive(tools / "coordinator.tar", stage.sources)),
+                "coordinator_archive": str(archive(tools / "coordinator.tar", stage.sources)),
             }
             inventory = {s.name: ({"build": variables} if s == stage else {}) for s in STAGES}
             run_playbook(BAKE, inventory, env={"DOCKER_HOST": engine}, on_event=_reporter(timed))
@@ -177,7 +177,7 @@ def _remove(client: docker.DockerClient, name: str) -> None:
         client.containers.get(name).remove(force=True, v=True)
 
 
-def _archive(path: Path, sources: tuple[Path, ...]) -> Path:
+def archive(path: Path, sources: tuple[Path, ...]) -> Path:
     """The coordinator's source as a tar file, without caches."""
     with tarfile.open(path, "w") as tar:
         for source in sources:

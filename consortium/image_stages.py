@@ -28,7 +28,13 @@ STAGES = (
     Stage("runtime", ("base", "secretflow", "ray", "gateway"), "consortium-runtime"),
     Stage("node", ("coordinator",), REPOSITORY, (COORDINATOR,)),
 )
-_UP_TIME = ("tasks/configure.yml", "tasks/service.yml", "library/node_service.py")
+_UP_TIME = (
+    "tasks/configure.yml",
+    "tasks/service.yml",
+    "library/node_service.py",
+    *(f"tasks/{step}.yml" for step in ("leave", "drain", "stay")),
+    "library/ray_drain.py",
+)
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 
 

@@ -1,14 +1,12 @@
 """What `consortium join` does: keys made here, the public party file, the private stack settings.
 
-Every step may be cut off and run again: what is there is kept, what is missing is made, nothing is rotated unasked.
-A new gateway certificate first removes the old entry, so that a key without its certificate is never mistaken for
-a pair.
+Every step may be cut off and run again: what is there is kept, what is missing is made, nothing is rotated:
+that is `consortium rotate` (rotation.py, ca_rotation.py).
 """
 
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from consortium import files, trust
-from consortium.documents import NAMESPACE, SECRET_KEYS, load_consortium, load_party
+from consortium.documents import NAMESPACE, load_consortium, load_party
 from consortium.errors import ConsortiumError, DocumentErrors, UsageError
+from consortium.keyring import Keyring
+from consortium.kuscia import keyring as kuscia
+from consortium.kuscia.names import KEY as KUSCIA_KEY
+from consortium.partyfile import checked, write_party
 from consortium.settings import StackSettings
-from consortium.spec import Consortium, Party
-from consortium.stackfile import StackFile, dump
+from consortium.spec import Consortium, Mode, Party
+from consortium.tables import described
 from consortium.validation import did_you_mean, validate
 from consortium.workspace import Workspace
 from consortium.yamlfile import YamlFile
@@ -38,7 +40,6 @@ class Wishes:
     operator_port: int | None = None
     policy: str | None = None
     """What becomes of a job that no rule fits."""
-    renew: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Joined:
     ca_fingerprint: str
     gateway_days_left: int
     changed: tuple[str, ...]
+    kuscia_fingerprint: str = ""
+    """Of the Kuscia node's certificate; empty without `mode: kuscia`."""
 
 
 def join(workspace: Workspace, party: str, wishes: Wishes) -> Joined:
@@ -77,10 +80,10 @@ class _Join:
         self.party = party
         self.consortium = consortium
         self.wishes = wishes
-        self.stack = StackFile(workspace.stack_file(party))
+        self.keys = Keyring(workspace, party, consortium.name)
+        self.stack = self.keys.stack
         self.party_file = workspace.party_file(party)
-        self.changed: list[str] = []
-        self._secrets: dict[str, str] = {}
+        self.changed = self.keys.changed
 
     def run(self) -> Joined:
         old = load_party(self.workspace.root, self.party) if self.party_file.exists() else None
@@ -97,22 +100,28 @@ class _Join:
         self._tokens()
         if not old:
             public |= {"ca_certificates": [ca], "signing_key": signing_key}
-        self._write_party_file(old, public)
+        if self.consortium.mode == "kuscia":
+            public["kuscia"] = {"certificate": kuscia.make(self.keys, old)}
+            if (settings.get("kuscia") or {}).get("mariadb"):
+                kuscia.make_database_password(self.keys)
+        self._note(write_party(self.party_file, public, old), "party file")
         return Joined(
             party=self.party,
             party_file=self.party_file,
             stack_file=self.workspace.stack_file(self.party),
             ca_fingerprint=trust.fingerprint(ca),
-            gateway_days_left=trust.days_left(str(self.stack.config()["gatewayCertificate"])),
+            gateway_days_left=trust.days_left(self.keys.certificate),
             changed=tuple(self.changed),
+            kuscia_fingerprint=trust.fingerprint(public["kuscia"]["certificate"]) if "kuscia" in public else "",
         )
 
     def _refuse_foreign_keys(self, old: Party | None) -> None:
-        if old and not self.stack.has_secret("caKey"):
+        lost = [] if not old else ["caKey", *([KUSCIA_KEY] if old.kuscia else [])]
+        if missing := next((key for key in lost if not self.keys.has(key)), ""):
             raise ConsortiumError(
                 "the party file is there, but not the keys it speaks of",
                 where=str(self.party_file),
-                value=f"no {NAMESPACE}:caKey in {self.workspace.stack_file(self.party).name}",
+                value=f"no {NAMESPACE}:{missing} in {self.workspace.stack_file(self.party).name}",
                 fix="put back the stack file; or remove the party file to make new keys, and send the new "
                 "file to every member",
             )
@@ -127,7 +136,9 @@ class _Join:
     def _settings(self, public_port: int) -> dict[str, Any]:
         wishes = self.wishes
         old = self.stack.config().get("settings")
-        settings: dict[str, Any] = json.loads(json.dumps(old)) if isinstance(old, dict) else default_settings()
+        settings: dict[str, Any] = (
+            json.loads(json.dumps(old)) if isinstance(old, dict) else default_settings(self.consortium.mode)
+        )
         gateway = settings.setdefault("gateway", {"bind": "0.0.0.0"})
         if wishes.endpoint or "port" not in gateway:
             gateway["port"] = public_port
@@ -158,104 +169,61 @@ class _Join:
         return any(entry["name"].split("/")[-1] == self.party for entry in listed)
 
     def _ca(self, old: Party | None) -> str:
-        if not self.stack.has_secret("caKey"):
+        if not self.keys.has("caKey"):
             pair = trust.make_ca(self.party, self.consortium.name)
-            self._set_secret("caKey", pair.key)
+            self.keys.set("caKey", pair.key)
             return pair.certificate
         if old:
-            return old.ca_certificates[0]
+            return self.keys.ca("caKey", old).certificate
         # The party file was lost, or never written: the same key gives a certificate that peers with the old one
         # accept.
-        return trust.make_ca(self.party, self.consortium.name, key=self._secret("caKey")).certificate
+        return trust.make_ca(self.party, self.consortium.name, key=self.keys.secret("caKey")).certificate
 
     def _signing_key(self, old: Party | None) -> str:
-        if not self.stack.has_secret("signingKey"):
+        if not self.keys.has("signingKey"):
             made = trust.make_signing_key()
-            self._set_secret("signingKey", made.private)
+            self.keys.set("signingKey", made.private)
             return made.public
-        return old.signing_key if old else trust.signing_public_key(self._secret("signingKey"))
+        return old.signing_key if old else trust.signing_public_key(self.keys.secret("signingKey"))
 
     def _gateway_certificate(self, ca: str) -> None:
-        complete = self.stack.has_secret("gatewayKey") and self.stack.config().get("gatewayCertificate")
-        if complete and not self.wishes.renew:
-            return
-        pair = trust.issue_gateway(trust.KeyPair(ca, self._secret("caKey")), self.party, self.consortium.name)
-        self.stack.update(gatewayCertificate=None)
-        self._set_secret("gatewayKey", pair.key)
-        self.stack.update(gatewayCertificate=pair.certificate)
-        self.changed.append("gatewayCertificate")
+        if not self.keys.certificate:
+            self.keys.issue(trust.KeyPair(ca, self.keys.secret("caKey")))
 
     def _tokens(self) -> None:
         for name in ("operatorToken", "gatewayToken"):
-            if not self.stack.has_secret(name):
-                self._set_secret(name, trust.new_token())
+            if not self.keys.has(name):
+                self.keys.set(name, trust.new_token())
         file = self.workspace.token_file(self.party)
         if not file.exists() or "operatorToken" in self.changed:
-            self._note(files.write(file, self._secret("operatorToken") + "\n", private=True), "token file")
+            self._note(files.write(file, self.keys.secret("operatorToken") + "\n", private=True), "token file")
 
     def _public(self, old: Party | None, endpoint: tuple[str, int]) -> dict[str, Any]:
         """The party file; a new one lacks the keys that are still to be made."""
-        public: dict[str, Any] = old.model_dump(mode="json") if old else {"party": self.party}
+        public: dict[str, Any] = old.model_dump(mode="json", exclude_none=True) if old else {"party": self.party}
         public["gateway"] = {"host": endpoint[0], "port": endpoint[1]}
         public.setdefault("ca_certificates", ["to be made"])
         public.setdefault("signing_key", base64.b64encode(bytes(32)).decode())
         datasets = public.setdefault("datasets", {})
         for name, path in self.wishes.datasets.items():
-            datasets.setdefault(name, {"description": "", "columns": columns(self.workspace.root / path)})
-        self._checked(public)
+            datasets.setdefault(name, {"description": "", **described(self.workspace.root / path)})
+        checked(public, self.party)
         return public
-
-    def _checked(self, public: dict[str, Any]) -> Party:
-        file = YamlFile(f"parties/{self.party_file.name}")
-        made = validate(Party, public, file)
-        if made is None:
-            raise DocumentErrors(file.problems)
-        return made
-
-    def _write_party_file(self, old: Party | None, public: dict[str, Any]) -> None:
-        if self._checked(public) != old:
-            files.write(self.party_file, PARTY_HEADER.format(party=self.party) + dump(public))
-            self.changed.append("party file")
-
-    def _secret(self, key: str) -> str:
-        if key not in self._secrets:
-            shown = json.loads(self.workspace.pulumi("config", "--show-secrets", "--json", party=self.party))
-            self._secrets = {
-                name: shown[f"{NAMESPACE}:{name}"]["value"] for name in SECRET_KEYS if f"{NAMESPACE}:{name}" in shown
-            }
-        return self._secrets[key]
-
-    def _set_secret(self, key: str, value: str) -> None:
-        # The value goes through standard input: arguments are visible to every user of the machine.
-        self.workspace.pulumi("config", "set", f"{NAMESPACE}:{key}", "--secret", party=self.party, stdin=value)
-        self._secrets[key] = value.strip()
-        self.changed.append(key)
 
     def _note(self, happened: bool, what: str) -> None:
         if happened:
             self.changed.append(what)
 
 
-PARTY_HEADER = """\
-# The public face of {party}: only {party} edits it, everybody holds a copy. It contains no secret.
-"""
+_OF_MODE = {"ray": ("head", "worker", "gateway"), "kuscia": ("kuscia", "coordinator")}
 
 
-def default_settings() -> dict[str, Any]:
+def default_settings(mode: Mode) -> dict[str, Any]:
     """The settings a new institution begins with, spelt out so that an operator sees what there is."""
     template = StackSettings.model_validate({"gateway": {"bind": "0.0.0.0", "port": 1}})
     settings = template.model_dump(mode="json", exclude_none=True)
     del settings["gateway"], settings["package_mirror"]
+    settings["resources"] = {role: settings["resources"][role] for role in _OF_MODE[mode]}
+    if mode == "kuscia":
+        del settings["workers"], settings["drain"]
     return settings
-
-
-def columns(path: Path) -> list[str]:
-    """The column names of a CSV file, from its first line; none if it cannot be read yet."""
-    if path.suffix != ".csv":
-        return []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader([file.readline(100_000)]), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
-    return [name.strip() for name in names if name.strip()]

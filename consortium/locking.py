@@ -142,7 +142,7 @@ def _second_build(
 
 def _wanted() -> list[str]:
     defaults = yaml.safe_load((ROLES / "base" / "defaults" / "main.yml").read_text("utf-8"))
-    return list(defaults["base_packages"])
+    return [*defaults["base_packages"], "runit"]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

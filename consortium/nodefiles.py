@@ -5,13 +5,17 @@ Pure: a model and secrets in, files out. Ansible lays them (roles/base), Pulumi 
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from consortium import gateway_view, head_view
+from consortium.host_files import host_files
+from consortium.kuscia.host_view import launcher_view
+from consortium.kuscia.keys import api_token
+from consortium.kuscia.node_config import NodeSecrets, kuscia_yaml
+from consortium.node_addresses import gateway_name, head_name, machine
+from consortium.node_file import Action, Host, NodeFile
 from consortium.node_paths import (
     CONFIG_DIR,
     COORDINATOR_CONFIG,
@@ -19,16 +23,29 @@ from consortium.node_paths import (
     GATEWAY_CERTIFICATE,
     GATEWAY_DIR,
     JOBS_DIR,
+    KUSCIA_CA,
+    KUSCIA_CERTIFICATE,
+    KUSCIA_CONFIG,
+    KUSCIA_KEY,
+    KUSCIA_TOKEN,
+    REGISTRY_PASSWORD,
     SECRETS_DIR,
     STATE_DIR,
 )
 from consortium.render import render
 from consortium.spec import Model
 
-__all__ = ["JOBS_DIR", "STATE_DIR", "Host", "NodeFile", "Secrets", "data_path", "files_for", "hosts_of"]
-
-Role = Literal["head", "worker", "gateway"]
-Action = Literal["restart", "reload", "nothing"]
+__all__ = [
+    "JOBS_DIR",
+    "STATE_DIR",
+    "Host",
+    "NodeFile",
+    "Secrets",
+    "data_path",
+    "dataset_paths",
+    "files_for",
+    "hosts_of",
+]
 
 
 @dataclass(frozen=True)
@@ -43,61 +60,35 @@ class Secrets:
     """PEM, PKCS8, ed25519."""
     operator_token: str = field(repr=False)
     gateway_token: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Host:
-    """One node: `name` is its host name, `index` counts the nodes of one role from 0."""
-
-    name: str
-    role: Role
-    index: int
-
-
-@dataclass(frozen=True)
-class NodeFile:
-    """One file on a node.
-
-    `on_change`: what `service` needs when the file changes. `nothing`: whoever reads it notices by itself, as Envoy
-    does, or reads it at each use.
-    """
-
-    path: str
-    content: str = field(repr=False)
-    mode: str = "0644"
-    owner: str = "root"
-    group: str = "root"
-    service: str | None = None
-    on_change: Action = "nothing"
-    secret: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.service is None) != (self.on_change == "nothing"):
-            raise ValueError(f"{self.path}: {self.on_change} of {self.service}: an action and its service go together")
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything the node would notice."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-    def as_variables(self) -> dict[str, Any]:
-        """The entry of `base_files` (roles/base)."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+    ssh_key: str = field(default="", repr=False)
+    """PEM; of `placement: ssh` only. It goes to no node."""
+    kuscia: NodeSecrets | None = field(default=None, repr=False)
+    """Of `mode: kuscia` only."""
 
 
 def hosts_of(model: Model) -> tuple[Host, ...]:
-    """Every node of the institution: the head, its workers, the gateway."""
+    """Every node of the institution that we configure: the head, its workers, the gateway; of Kuscia's the head."""
+    if model.kuscia:
+        return (Host(head_name(model.party), "head", 0),)
     workers = (Host(f"{model.party}-worker-{k + 1}", "worker", k) for k in range(model.settings.workers))
     return (
-        Host(head_view.head_name(model.party), "head", 0),
+        Host(head_name(model.party), "head", 0),
         *workers,
-        Host(gateway_view.gateway_name(model.party), "gateway", 0),
+        Host(gateway_name(model.party), "gateway", 0),
     )
 
 
 def files_for(model: Model, secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
     """Every file of one node, in a fixed order."""
-    return {"head": _head, "worker": _worker, "gateway": _gateway}[host.role](model, secrets, host)
+    node = {"head": _head, "worker": _worker, "gateway": _gateway}[host.role](model, secrets, host)
+    return (*node, *host_files(model, host))
+
+
+def dataset_paths(model: Model) -> dict[str, str]:
+    """Dataset → where head and workers read it: on hosts where it lies, in containers where it is mounted."""
+    if model.settings.placement == "ssh":
+        return {name: dataset.path for name, dataset in model.settings.datasets.items()}
+    return {name: str(data_path(name, path)) for name, path in model.dataset_paths().items()}
 
 
 def data_path(name: str, path: Path) -> PurePosixPath:
@@ -106,20 +97,19 @@ def data_path(name: str, path: Path) -> PurePosixPath:
 
 
 def _head(model: Model, secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
-    paths = {name: str(data_path(name, path)) for name, path in model.dataset_paths().items()}
     return (
-        _launcher("ray", ray=head_view.ray_view(model, host.role)),
+        *(() if model.kuscia else (_ray(model, host),)),
         _launcher("coordinator", config_path=str(COORDINATOR_CONFIG)),
         _health(head_view.health_checks(model)),
         NodeFile(
             str(COORDINATOR_CONFIG),
-            _render(COORDINATOR_CONFIG, config=head_view.coordinator_config(model, paths)),
+            _render(COORDINATOR_CONFIG, config=head_view.coordinator_config(model, dataset_paths(model))),
             mode="0640",
             group="coordinator",
             service="coordinator",
             on_change="reload",
         ),
-        NodeFile(str(GATEWAY_CERTIFICATE), secrets.gateway_certificate),
+        *(() if model.kuscia else (NodeFile(str(GATEWAY_CERTIFICATE), secrets.gateway_certificate),)),
         *(
             NodeFile(
                 str(SECRETS_DIR / name),
@@ -134,14 +124,54 @@ def _head(model: Model, secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
             for name, content in (
                 ("signing.key", secrets.signing_key),
                 ("operator.token", secrets.operator_token),
-                ("gateway.token", secrets.gateway_token),
+                *(_for_kuscia(secrets.kuscia) if model.kuscia else [("gateway.token", secrets.gateway_token)]),
             )
         ),
+        *_of_kuscia(secrets.kuscia),
+        *_kuscia_node(model, secrets.kuscia),
     )
 
 
+def _kuscia_node(model: Model, known: NodeSecrets | None) -> tuple[NodeFile, ...]:
+    """The node itself where it stands on the head's host; in a container of an engine Pulumi lays its file."""
+    if not (model.kuscia and known and model.settings.ssh):
+        return ()
+    config = NodeFile(
+        str(KUSCIA_CONFIG),
+        kuscia_yaml(model.kuscia, known),
+        mode="0400",
+        service="kuscia",
+        on_change="restart",
+        secret=True,
+    )
+    launcher = _launcher("kuscia", kuscia=launcher_view(model))
+    if not known.registry_password:
+        return (launcher, config)
+    return (launcher, config, NodeFile(str(REGISTRY_PASSWORD), known.registry_password, mode="0400", secret=True))
+
+
+def _for_kuscia(known: NodeSecrets | None) -> list[tuple[str, str]]:
+    """With what the coordinator speaks to its Kuscia node."""
+    if known is None or known.client is None:
+        return []
+    return [(KUSCIA_KEY.name, known.client.key), (KUSCIA_TOKEN.name, api_token(known.domain))]
+
+
+def _of_kuscia(known: NodeSecrets | None) -> list[NodeFile]:
+    """The public halves: who the coordinator is, and the CA of the node."""
+    if known is None or known.client is None:
+        return []
+    found = ((KUSCIA_CERTIFICATE, known.client.certificate), (KUSCIA_CA, known.domain.certificate))
+    return [NodeFile(str(path), text, service="coordinator", on_change="restart") for path, text in found]
+
+
 def _worker(model: Model, _secrets: Secrets, host: Host) -> tuple[NodeFile, ...]:
-    return (_launcher("ray", ray=head_view.ray_view(model, host.role)), _health([]))
+    return (_ray(model, host), _health([]))
+
+
+def _ray(model: Model, host: Host) -> NodeFile:
+    address = machine(model, host).inside_address if model.settings.ssh else ""
+    return _launcher("ray", ray=head_view.ray_view(model, host, address))
 
 
 def _gateway(model: Model, secrets: Secrets, _host: Host) -> tuple[NodeFile, ...]:

@@ -10,7 +10,9 @@ import docker
 import docker.errors
 import requests
 
-from consortium.errors import Problem, Problems
+from consortium import engine_socket
+from consortium.errors import Problem, Problems, Unreachable
+from consortium.kuscia.image import archive_problems, image_problems
 from consortium.spec import Model
 
 
@@ -22,13 +24,19 @@ class PreflightFailed(Problems):
 
 
 def preflight(model: Model, image: str) -> None:
-    """Check engine, image, ports and datasets. Raises PreflightFailed naming every problem."""
-    problems = [*_datasets(model), *_engine(model, image)]
+    """Check engine, image, ports and datasets; of hosts this machine can only ask them themselves, later.
+
+    Raises PreflightFailed naming every problem.
+    """
+    on_hosts = model.settings.placement == "ssh"
+    problems = [*archive_problems(model)] if on_hosts else [*_datasets(model), *_engine(model, image)]
     if problems:
         raise PreflightFailed(problems)
 
 
 def _datasets(model: Model) -> Iterator[Problem]:
+    if not model.settings.engine.startswith("unix:"):
+        return  # they lie on the engine's machine
     for name, path in model.dataset_paths().items():
         if not path.is_file():
             yield Problem(
@@ -42,16 +50,19 @@ def _datasets(model: Model) -> Iterator[Problem]:
 def _engine(model: Model, image: str) -> Iterator[Problem]:
     where = f"stacks/Pulumi.{model.party}.yaml: consortium:settings.engine"
     try:
-        engine = docker.DockerClient(base_url=model.settings.engine, timeout=20)
-        engine.ping()
-    except (docker.errors.DockerException, requests.RequestException) as error:
+        with engine_socket.local(model.settings.engine) as address:
+            yield from _answering(model, image, docker.DockerClient(base_url=address, timeout=20))
+    except (docker.errors.DockerException, requests.RequestException, Unreachable) as error:
         yield Problem(
             "the container engine does not answer",
             where=where,
             value=f"{model.settings.engine}: {error}",
             fix="start it (`systemctl start docker`), or correct the address; this user must be in group docker",
         )
-        return
+
+
+def _answering(model: Model, image: str, engine: docker.DockerClient) -> Iterator[Problem]:
+    engine.ping()
     try:
         engine.images.get(image)
     except docker.errors.ImageNotFound:
@@ -61,6 +72,7 @@ def _engine(model: Model, image: str) -> Iterator[Problem]:
             value=image,
             fix="consortium image bake",
         )
+    yield from image_problems(engine, model)
     if model.settings.engine.startswith("unix:"):
         yield from _ports(model, engine)
 

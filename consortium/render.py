@@ -23,6 +23,7 @@ from consortium.folders import INSTALLATION
 TEMPLATES = INSTALLATION / "templates"
 
 _TO_ESCAPE = re.compile(r"[\u007f-\uffff]")
+_MIRRORED = str.maketrans("{<[", "}>]")
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")
 
 
@@ -30,10 +31,16 @@ class TemplateFailed(ConsortiumError):
     """A template cannot be rendered with these variables."""
 
 
-def render(template: str, variables: Mapping[str, Any], *, root: Path = TEMPLATES) -> str:
+Markers = tuple[str, str]
+"""What stands around a value, and what around a statement: the first halves."""
+
+
+def render(
+    template: str, variables: Mapping[str, Any], *, root: Path = TEMPLATES, markers: Markers = ("{{", "{%")
+) -> str:
     """The text of `template` (a path below `root`, suffix .j2) with `variables`. Raises TemplateFailed."""
     try:
-        return environment(root).get_template(template).render(dict(variables))
+        return environment(root, markers).get_template(template).render(dict(variables))
     except jinja2.TemplateSyntaxError as error:
         where = f"{error.name or template}:{error.lineno}"
         raise TemplateFailed(error.message or "syntax error", where=where) from error
@@ -44,9 +51,14 @@ def render(template: str, variables: Mapping[str, Any], *, root: Path = TEMPLATE
 
 
 @lru_cache
-def environment(root: Path) -> jinja2.Environment:
+def environment(root: Path, markers: Markers = ("{{", "{%")) -> jinja2.Environment:
     """The environment for the templates below `root`."""
+    value, statement = markers
     made = jinja2.Environment(
+        variable_start_string=value,
+        variable_end_string=value.translate(_MIRRORED)[::-1],
+        block_start_string=statement,
+        block_end_string=statement.translate(_MIRRORED)[::-1],
         loader=jinja2.FileSystemLoader(root),
         undefined=jinja2.StrictUndefined,
         # No HTML is made here: it marks what filters and macros return, so that `finalize` can tell it from values.

@@ -24,7 +24,7 @@ Milliseconds = Annotated[int, Field(gt=0)]
 class TimeoutBudget(BaseModel):
     """What the members agree on in consortium.yaml; all in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     start_window_s: float = Field(60, ge=20, le=1800, allow_inf_nan=False)
     """From the decision until every party's program must have loaded, and from the agreed moment until each must be

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS = 3650
@@ -163,9 +164,12 @@ def fingerprint(certificate: str) -> str:
 
 def key_digest(certificate: str) -> str:
     """SHA-256 of the public key: equal for two certificates of one key."""
-    public = _load(certificate).public_key()
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return hashlib.sha256(public.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+    return _public_digest(_load(certificate).public_key())
+
+
+def private_key_digest(key: str) -> str:
+    """The same for the public half of an EC private key in PEM. ValueError if it is none."""
+    return _public_digest(_load_ec(key).public_key())
 
 
 def not_after(certificate: str) -> datetime:
@@ -176,6 +180,11 @@ def not_after(certificate: str) -> datetime:
 def days_left(certificate: str, now: datetime | None = None) -> int:
     """Whole days until the certificate ends; negative when it has."""
     return (not_after(certificate) - (now or datetime.now(UTC))).days
+
+
+def _public_digest(public: CertificatePublicKeyTypes) -> str:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(public.public_bytes(serialization.Encoding.DER, form)).hexdigest()
 
 
 def _load_ec(pem: str) -> ec.EllipticCurvePrivateKey:

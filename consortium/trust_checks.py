@@ -25,7 +25,7 @@ _CURVES = ("secp256r1", "secp384r1")
 
 def ca_problems(pem: str, party: str, consortium: str, *, now: datetime | None = None) -> Iterator[str]:
     """Why `pem` cannot be the CA of `party`; nothing when it can."""
-    certificate = _single(pem)
+    certificate = single(pem)
     if isinstance(certificate, str):
         yield certificate
         return
@@ -44,20 +44,35 @@ def gateway_problems(
     pem: str, ca_pems: tuple[str, ...], party: str, consortium: str, *, now: datetime | None = None
 ) -> Iterator[str]:
     """Why `pem` cannot be the gateway certificate of `party` under any of its CAs."""
-    certificate = _single(pem)
+    certificate = single(pem)
     if isinstance(certificate, str):
         yield certificate
         return
     try:
         yield from _dates(certificate, now)
         yield from _gateway_extensions(certificate, server_name(party, consortium))
-        if not any(_issued_by(certificate, ca) for ca in ca_pems):
+        if not any(issued_by(certificate, ca) for ca in ca_pems):
             yield "is not issued by a CA of the party file"
     except PARSE_ERRORS as error:
         yield f"cannot be parsed: {error}"
 
 
-def _single(pem: str) -> x509.Certificate | str:
+def issued_by(certificate: x509.Certificate | str, ca: x509.Certificate | str) -> bool:
+    """Whether the CA signed the certificate; each may be PEM, which is nobody's if it cannot be parsed."""
+    try:
+        signed, signer = (_certificate(one) for one in (certificate, ca))
+        signed.verify_directly_issued_by(signer)
+    except (*PARSE_ERRORS, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _certificate(given: x509.Certificate | str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(given.encode()) if isinstance(given, str) else given
+
+
+def single(pem: str) -> x509.Certificate | str:
+    """The one certificate that a text is; else why it is none, as the end of a sentence."""
     if "PRIVATE KEY" in pem:
         return "holds a private key; a party file is public"
     try:
@@ -116,14 +131,6 @@ def _gateway_extensions(certificate: x509.Certificate, name: str) -> Iterator[st
     needed = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
     if usage is None or not needed <= set(usage):
         yield "must be for server and client authentication (extendedKeyUsage)"
-
-
-def _issued_by(certificate: x509.Certificate, ca_pem: str) -> bool:
-    try:
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem.encode()))
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def _within(name: str, subtree: str) -> bool:

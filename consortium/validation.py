@@ -18,7 +18,7 @@ from consortium.yamlfile import Loc, YamlFile, dotted, shorten
 M = TypeVar("M", bound=BaseModel)
 
 _SECRET = re.compile(r"(?i)(key|token|secret|passw)")
-_PUBLIC = ("signing_key",)
+_PUBLIC = ("signing_key", "host_keys")
 _BOUNDS = {
     "greater_than": ("> {gt}"),
     "greater_than_equal": "≥ {ge}",

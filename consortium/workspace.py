@@ -7,7 +7,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,15 +118,17 @@ class Workspace:
         environment["CONSORTIUM_WORKSPACE"] = str(self.root)
         return environment
 
-    def pulumi(self, *arguments: str, party: str | None = None, stdin: str | None = None) -> str:
+    def pulumi(
+        self, *arguments: str, party: str | None = None, stdin: str | None = None, env: Mapping[str, str] | None = None
+    ) -> str:
         """Run one Pulumi command and return its standard output. Raises PulumiFailed with cause and fix.
 
-        Secrets go in through `stdin`; arguments can be read by every user of the machine.
+        Secrets go in through `stdin`; arguments can be read by every user of the machine. `env` is set besides.
         """
         done = subprocess.run(
             self._command(arguments, party),
             cwd=self.root,
-            env=self.environment(),
+            env={**self.environment(), **(env or {})},
             input="" if stdin is None else stdin,
             capture_output=True,
             text=True,
@@ -136,12 +138,18 @@ class Workspace:
             raise self._explain(arguments, done.returncode, done.stderr or done.stdout)
         return done.stdout
 
-    def pulumi_live(self, *arguments: str, party: str | None = None, on_stderr: bool = False) -> None:
+    def pulumi_live(
+        self,
+        *arguments: str,
+        party: str | None = None,
+        on_stderr: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Run one Pulumi command with its progress on this terminal. Raises PulumiFailed with cause and fix."""
         with subprocess.Popen(
             self._command(arguments, party, interactive=True),
             cwd=self.root,
-            env=self.environment(),
+            env={**self.environment(), **(env or {})},
             stdout=_STDERR if on_stderr else None,
             stderr=subprocess.PIPE,
             text=True,
@@ -159,6 +167,28 @@ class Workspace:
                 raise
         if process.returncode:
             raise self._explain(arguments, process.returncode, "".join(said[-40:]), shown=True)
+
+    def pulumi_lines(
+        self, *arguments: str, party: str, tell: Callable[[str], None], env: Mapping[str, str] | None = None
+    ) -> None:
+        """Run one Pulumi command and hand every line to `tell` as it comes. Raises PulumiFailed with the last ones."""
+        with subprocess.Popen(
+            self._command(arguments, party),
+            cwd=self.root,
+            env={**self.environment(), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                tell(line.rstrip())
+                said.append(line)
+        if process.returncode:
+            raise self._explain(arguments, process.returncode, "".join(said[-60:]))
 
     def _command(self, arguments: Sequence[str], party: str | None, *, interactive: bool = False) -> list[str]:
         stack = ["--stack", party] if party else []

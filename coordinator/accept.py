@@ -66,6 +66,7 @@ def _accept_new(context: Context, statement: Statement) -> str:
         (me not in body.parties, f"{me} is not among {list(body.parties)}"),
         (unknown := sorted(set(body.parties) - set(context.config.members)), f"not members: {unknown}"),
         (gone := sorted(context.config.departed(body.parties)), f"have left the consortium: {gone}"),
+        (out := sorted(context.config.shut_out(body.parties)), f"{me} has revoked {out}"),
         (
             body.bundle_bytes > limits.bundle_bytes,
             f"job folder of {body.bundle_bytes} bytes, limit {limits.bundle_bytes}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.failpoints import Step
+from coordinator.failpoints import AnyStep
 from coordinator.model import Draft, Phase
 from coordinator.statements import Key
 
@@ -18,7 +18,7 @@ class Commit:
     `step` is its name among the failpoints (coordinator/failpoints.py); `reason` is for people.
     """
 
-    step: Step
+    step: AnyStep
     reason: str
     drafts: tuple[Draft, ...] = ()
     phase: Phase | None = None
@@ -99,4 +99,41 @@ class Wake:
     at: float
 
 
-Action = Commit | RunChecks | Launch | ProveWays | AwaitReady | TellGo | StopDriver | Deliver | SendBundle | Ask | Wake
+@dataclass(frozen=True)
+class CreateKusciaJob:
+    """Make the KusciaJob of an attempt; harmless when it is there."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class AnswerKusciaJob:
+    """Tell the own node whether this party agrees to the KusciaJob of an attempt."""
+
+    attempt: int
+    accept: bool
+
+
+@dataclass(frozen=True)
+class CancelKusciaJob:
+    """End the KusciaJob of an attempt at every party."""
+
+    attempt: int
+
+
+Action = (
+    Commit
+    | RunChecks
+    | Launch
+    | ProveWays
+    | AwaitReady
+    | TellGo
+    | StopDriver
+    | Deliver
+    | SendBundle
+    | Ask
+    | Wake
+    | CreateKusciaJob
+    | AnswerKusciaJob
+    | CancelKusciaJob
+)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from coordinator.config import Digest, Model, Party, Policy, Timeouts
+from coordinator.config import Digest, Maintenance, Model, Party, Policy, Timeouts
+from coordinator.messages import Presented
 from coordinator.model import Phase
 from coordinator.statements import (
     ApprovalBody,
@@ -39,6 +40,41 @@ class Settings(Model):
     before: Digest = Field(description="SHA-256 of all settings in force before")
     after: Digest = Field(description="of those in force now; the same when nothing differs")
     changed: list[str] = Field(description="fields at the top of the file that differ")
+
+
+class Held(Model):
+    """Whether attempts begin here."""
+
+    held: str = Field(description="until when, and why, none begins; empty: attempts begin")
+
+
+class FindingView(Model):
+    """What one check found."""
+
+    check: str = Field(description="peer, slots, folder, ray, dataset, secretflow or kuscia")
+    subject: str = Field(description="the peer or dataset looked at, else this party")
+    code: str = Field(description="what kind of fault; empty: all is well")
+    what: str
+    fix: str
+
+
+class Findings(Model):
+    """Every check that needs no job."""
+
+    findings: list[FindingView]
+
+
+class PresentedBy(Model):
+    """What one party has in force."""
+
+    presented: Presented | None = Field(description="null: it did not say")
+    error: str
+
+
+class PresentedByAll(Model):
+    """What every party has in force."""
+
+    parties: dict[Party, PresentedBy]
 
 
 class JobSummary(Model):
@@ -160,20 +196,33 @@ class Slots(Model):
     used: dict[str, JobId] = Field(description="slot -> job that holds it")
 
 
+class KusciaView(Model):
+    """The own Kuscia node."""
+
+    url: str
+    error: str = Field(description="why it does not answer as it should; empty: it does")
+
+
 class Status(Model):
     """The institution at a glance."""
 
     consortium: Party
     party: Party
+    kuscia: KusciaView | None = Field(description="null: Ray mode")
     members: list[Party]
     left: list[Party] = Field(description="members that have left")
+    revoked: list[Party] = Field(description="members whom this party trusts no more")
     consortium_digest: str
     versions: dict[str, str]
+    release: Digest = Field(description="of the coordinator's own source")
+    maintenance: Maintenance | None = Field(description="the agreed window for other versions, if one is ahead or open")
+    held: str = Field(description="until when, and why, no attempt begins here; empty: attempts begin")
     peers: dict[Party, PeerView]
     slots: Slots
     jobs: dict[Phase, int] = Field(description="how many jobs are in each phase")
     audit: AuditHead
     certificate_days: float | None = Field(description="until the gateway's certificate ends; null: not readable here")
+    certificate: str | None = Field(description="SHA-256 of the gateway's certificate; null: not readable here")
     policy: Policy
     timeouts: Timeouts
     uptime_s: Seconds
@@ -183,8 +232,11 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def refusals(*statuses: int) -> Responses:
-    """The `responses` of a route: what each refusal means."""
-    return {status: {"model": Problem, "description": MEANINGS[status]} for status in statuses}
+    """The `responses` of a route: what each refusal means. Needs PROBLEM somewhere in the same document.
+
+    By reference: a model given once more for each status of each route takes most of the time of a start.
+    """
+    return {status: {"content": _A_PROBLEM, "description": MEANINGS[status]} for status in statuses}
 
 
 MEANINGS: dict[int, str] = {
@@ -201,3 +253,6 @@ MEANINGS: dict[int, str] = {
     503: "a concurrent change, or the state cannot be written; send it again",
     507: "no room on the disk",
 }
+PROBLEM: Responses = {422: {"model": Problem, "description": MEANINGS[422]}}
+"""The refusal that every route has. It brings the form of all of them into the document."""
+_A_PROBLEM = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}

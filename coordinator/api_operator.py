@@ -18,12 +18,28 @@ from coordinator import submit as operations
 from coordinator import views
 from coordinator.accept import RefusedError
 from coordinator.api_backup import add_backup_route
-from coordinator.api_models import JobDetail, JobList, OutputFiles, ProgramText, Responses, Settings, Status, refusals
+from coordinator.api_hold import add_hold_routes
+from coordinator.api_models import (
+    PROBLEM,
+    Findings,
+    JobDetail,
+    JobList,
+    OutputFiles,
+    PresentedByAll,
+    ProgramText,
+    Responses,
+    Settings,
+    Status,
+    refusals,
+)
 from coordinator.audit_source import RangeError, export_of, range_of
-from coordinator.config import DIGEST_PATTERN
+from coordinator.config import DIGEST_PATTERN, PARTY_PATTERN
 from coordinator.context import Context
 from coordinator.driver import read_output
 from coordinator.driver_log import Log
+from coordinator.findings import findings, presented
+from coordinator.kuscia.errors import KusciaError
+from coordinator.kuscia.operate import stop_or_go_on, task_logs, where_results_are
 from coordinator.launcher import LauncherError, submission_id
 from coordinator.model import Job
 from coordinator.previous import approved_before, compared, job_folder
@@ -72,7 +88,7 @@ def operator_routes(context: Context, worker: Worker, reload: Callable[[], Await
         prefix="/api/v1",
         tags=["operator"],
         dependencies=[Depends(authorised)],
-        responses=refusals(400, 401, 413, 422, 429, 503, 507),
+        responses=refusals(400, 401, 413, 429, 503, 507) | PROBLEM,
     )
 
     def answer(job: Job) -> dict[str, Any]:
@@ -83,6 +99,22 @@ def operator_routes(context: Context, worker: Worker, reload: Callable[[], Await
     async def status() -> dict[str, Any]:
         """This institution, its peers, slots, versions and audit chain."""
         return views.status(context)
+
+    @router.get("/findings", response_model=Findings, responses=refusals(404))
+    async def look(peer: Annotated[str | None, Query(pattern=PARTY_PATTERN)] = None) -> dict[str, Any]:
+        """What `consortium doctor` asks: the checks of a job's preparation that need no job, all peers or one. Takes
+        seconds."""
+        known = sorted(context.config.keys)
+        if peer is not None and peer not in known:
+            raise RefusedError(404, f"{peer} is no peer of {context.config.party}: {known}")
+        asked = known if peer is None else [peer]
+        return {"findings": [asdict(one) for one in await findings(context, asked)]}
+
+    @router.get("/presented", response_model=PresentedByAll)
+    async def in_force() -> dict[str, Any]:
+        """What every party has in force, asked of each just now: `consortium plan` compares it with the documents."""
+        found = await presented(context)
+        return {"parties": {name: {"presented": said, "error": why} for name, (said, why) in found.items()}}
 
     @router.post("/reload", response_model=Settings, responses=refusals(409))
     async def take_over() -> dict[str, Any]:
@@ -145,6 +177,20 @@ def operator_routes(context: Context, worker: Worker, reload: Callable[[], Await
         """End the job at every party."""
         return answer(operations.cancel(context, job_id, reason, key=key))
 
+    @router.post("/jobs/{job_id}/suspend", response_model=JobDetail, responses=refusals(404, 409, 502))
+    async def suspend(job_id: JobPath, reason: Reason = "") -> dict[str, Any]:
+        """Stop it for now at every party; Kuscia mode only."""
+        found = operations.find(context, job_id)
+        await stop_or_go_on(context, found, "suspend", reason)
+        return answer(found)
+
+    @router.post("/jobs/{job_id}/restart", response_model=JobDetail, responses=refusals(404, 409, 502))
+    async def restart(job_id: JobPath, reason: Reason = "") -> dict[str, Any]:
+        """Go on with what was suspended, from the tasks that had not succeeded; Kuscia mode only."""
+        found = operations.find(context, job_id)
+        await stop_or_go_on(context, found, "restart", reason)
+        return answer(found)
+
     @router.get("/jobs/{job_id}/logs", response_class=Response, responses=_TEXT | refusals(404, 502))
     async def logs(
         request: Request,
@@ -200,10 +246,13 @@ def operator_routes(context: Context, worker: Worker, reload: Callable[[], Await
         return StreamingResponse(lines, media_type="application/jsonl")
 
     add_backup_route(router, context)
+    add_hold_routes(router, context, worker)
     return router
 
 
 def _output(context: Context, job: Job, name: str) -> bytes:
+    if context.kuscia:
+        raise RefusedError(404, where_results_are(context, job))
     content = read_output(context.attempt_dir(job.job_id, job.attempt) / "output" / name)
     if content is None:
         raise RefusedError(404, f"job {job.job_id} is {job.phase}: {context.config.party} has no output file {name!r}")
@@ -217,8 +266,10 @@ async def read_logs(context: Context, job_id: str, attempt: int) -> str:
 
 async def _read_log(context: Context, job_id: str, attempt: int) -> Log:
     try:
+        if context.kuscia:
+            return await task_logs(context, operations.find(context, job_id), attempt)
         return await context.launcher.logs(submission_id(job_id, attempt))
-    except LauncherError as e:
+    except (LauncherError, KusciaError) as e:
         raise RefusedError(502, f"logs of {job_id}, attempt {attempt}: {e}") from e
 
 

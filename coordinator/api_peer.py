@@ -13,10 +13,11 @@ from fastapi.security import APIKeyHeader
 from starlette.applications import Starlette
 
 from coordinator.accept import RefusedError, accept, accept_bundle, refuse_unpromised
-from coordinator.api_models import Taken, refusals
+from coordinator.api_models import PROBLEM, Taken, refusals
 from coordinator.buckets import TooManyError
 from coordinator.context import Context
-from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
+from coordinator.findings import presents
+from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Presented, Reach, Times
 from coordinator.metrics import Metrics
 from coordinator.peers import PeerError
 from coordinator.statements import JobId, Kind
@@ -46,7 +47,7 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         prefix="/peer/v1",
         tags=["peer"],
         dependencies=[Depends(_GATEWAY)],
-        responses=refusals(400, 401, 403, 413, 422, 429, 503, 507),
+        responses=refusals(400, 401, 403, 413, 429, 503, 507) | PROBLEM,
     )
 
     def heard(request: Request) -> str:
@@ -97,6 +98,12 @@ def peer_routes(context: Context, worker: Worker) -> APIRouter:
         received = time.time()
         heard(request)
         return Times(received_at=received, sent_at=time.time())
+
+    @router.get("/presented")
+    async def presented(request: Request) -> Presented:
+        """What is in force here: digest of the consortium files, versions."""
+        heard(request)
+        return await presents(context)
 
     @router.post("/reach", responses=refusals(502))
     async def reach(request: Request, ask: Reach) -> Reach:

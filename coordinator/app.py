@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import structlog
 import uvicorn
@@ -21,7 +22,8 @@ from coordinator.audit_daily import AuditFiles
 from coordinator.config import Limits, settings_digest
 from coordinator.context import Context
 from coordinator.group_commit import StoreError
-from coordinator.launcher import LauncherError, submission_id
+from coordinator.kuscia.worker import KusciaWorker
+from coordinator.launcher import Launcher, LauncherError, submission_id
 from coordinator.limits import BodyLimit, Durable, GatewayOnly, PeerRate, cannot_write
 from coordinator.messages import Alive, Heartbeat
 from coordinator.metrics import Timed
@@ -56,7 +58,7 @@ class Coordinator:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.worker = Worker(context, context.metrics)
+        self.worker = (KusciaWorker if context.kuscia else Worker)(context, context.metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, asyncio.Task[None]] = {}  # peer -> its heartbeats
         self._reloading = asyncio.Lock()
@@ -152,9 +154,12 @@ class Coordinator:
         """Listen, go on with every unfinished job. Raises OSError when a port is in use."""
         config = self.context.config
         failpoints.party.set(config.party)  # for every task begun here
-        sockets = [_listen(config.bind, port) for port in (config.ports.operator, config.ports.peer)]
-        self.ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
-        for app, listening in zip((self.operator_app(), self.peer_app()), sockets, strict=True):
+        # where Kuscia carries jobs, no coordinator speaks to another
+        apps = [(self.operator_app(), config.ports.operator)]
+        apps += [] if self.context.kuscia else [(self.peer_app(), config.ports.peer)]
+        sockets = [_listen(config.bind, port) for _, port in apps]
+        self.ports = (sockets[0].getsockname()[1], sockets[-1].getsockname()[1])
+        for (app, _), listening in zip(apps, sockets, strict=True):
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
@@ -169,10 +174,14 @@ class Coordinator:
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
             self._servers.append(server)
             self._spawn(server.serve(sockets=[listening]))
-        about = {"settings": settings_digest(config), "policy": policy_digest(config.policy)}
+        about: dict[str, Any] = {"settings": settings_digest(config), "policy": policy_digest(config.policy)}
+        if config.revoked:
+            about["revoked"] = sorted(config.revoked)
         self.context.store.note(time.time(), "started", f"coordinator {_release()} of {config.party}", **about)
         await self.context.store.durable()
         self._spawn(self.worker.tick())
+        if isinstance(self.worker, KusciaWorker):
+            self._spawn(self.worker.watch())
         self._spawn(self._sweep())
         self._spawn(AuditFiles(self.context).run())
         self._follow_peers()
@@ -189,6 +198,8 @@ class Coordinator:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._beats.values(), return_exceptions=True)
         await self.context.peers.close()
+        if self.context.kuscia:
+            await self.context.kuscia.api.close()
         self.context.store.close()
 
     def _spawn(self, work: contextlib.AbstractAsyncContextManager[None] | object) -> None:
@@ -227,7 +238,7 @@ class Coordinator:
         return Heartbeat(alive=tuple(alive), audit_head=self.context.heads.due(peer))
 
     async def _sweep(self) -> None:
-        """End drivers that no record of ours wants: left by a crash between a launch and its record."""
+        """Remove what is old; end drivers that no record wants: left by a crash between a launch and its record."""
         retention, next_removal = Retention(self.context), 0.0
         while True:
             try:
@@ -235,23 +246,27 @@ class Coordinator:
                     next_removal = time.monotonic() + _REMOVAL_S
                     await retention.sweep()
                 self.context.refusals.flush()
-                before = self.context.store.failures
-                live = await self.context.launcher.live()  # first: what is launched after this is not ours to judge
-                wanted = set()
-                for job_id in self.context.store.unfinished():
-                    job = self.context.store.load(job_id)
-                    if job and job.phase in (Phase.STARTING, Phase.RUNNING):
-                        wanted.add(submission_id(job_id, job.attempt))
-                await self.context.store.durable(before)
-                for orphan in sorted(set(live) - wanted):
-                    log.warning("stopping a driver that no job wants", submission=orphan)
-                    self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
-                    await self.context.launcher.stop(orphan)
+                if self.context.ray:
+                    await self._end_orphans(self.context.ray)
             except LauncherError as e:
                 log.info("Ray does not answer", error=str(e))
             except StoreError as e:
                 log.warning("the state could not be written", error=str(e))
             await asyncio.sleep(_SWEEP_S)
+
+    async def _end_orphans(self, ray: Launcher) -> None:
+        before = self.context.store.failures
+        live = await ray.live()  # first: what is launched after this is not ours to judge
+        wanted = set()
+        for job_id in self.context.store.unfinished():
+            job = self.context.store.load(job_id)
+            if job and job.phase in (Phase.STARTING, Phase.RUNNING):
+                wanted.add(submission_id(job_id, job.attempt))
+        await self.context.store.durable(before)
+        for orphan in sorted(set(live) - wanted):
+            log.warning("stopping a driver that no job wants", submission=orphan)
+            self.context.store.note(time.time(), "orphan", f"stopping the driver {orphan}: no job wants it")
+            await ray.stop(orphan)
 
 
 def _listen(host: str, port: int) -> socket.socket:

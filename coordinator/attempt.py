@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coordinator.actions import Commit
-from coordinator.ends import has_left, label, retry_possible
+from coordinator.ends import gone, label, retry_possible
 from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import DecisionBody, GoBody, Kind, OutcomeBody, ReadyBody
@@ -111,8 +111,8 @@ def _cause_to_end(job: Job, seen: Observed) -> OutcomeBody | None:
     for party, wish in sorted(job.cancels().items()):
         why = f"cancelled by {party}: {wish.reason or 'no reason given'}"
         return _end(seen, "cancelled", why, status="cancelled")
-    if seen.left:
-        return _end(seen, "left", has_left(seen))
+    if out := gone(job, seen):
+        return _end(seen, *out)
     outcomes = job.outcomes(job.attempt)
     for party, outcome in sorted(outcomes.items()):
         if outcome.status != "succeeded":

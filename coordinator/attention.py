@@ -16,21 +16,25 @@ def attention(context: Context, status: dict[str, Any]) -> list[str]:
     disk = shutil.disk_usage(context.config.state_dir)
     return [
         *_own(context.ray_failing_since is not None, disk.free / disk.total, status),
+        *(f"{name} is revoked: nothing of it is let in, and no job with it starts." for name in status["revoked"]),
         *_of_peers(status["peers"], context.config.limits.clock_skew_ms),
     ]
 
 
 def _own(ray_silent: bool, disk_free: float, status: dict[str, Any]) -> list[str]:
-    days, slots = status["certificate_days"], status["slots"]
+    days, slots, kuscia = status["certificate_days"], status["slots"], status["kuscia"]
+    silent = kuscia["error"] if kuscia else ""
     found = [
+        (bool(status["held"]), f"No attempt begins here {status['held']}"),
+        (bool(silent), f"The own Kuscia does not answer as it should: {silent}"),
         (ray_silent, "The own Ray does not answer: drivers cannot be started or seen."),
         (disk_free < 0.05, f"The disk with the state is {100 - disk_free * 100:.0f} % full."),
         (
             days is not None and days < _CERTIFICATE_DAYS,
-            f"The gateway's certificate ends in {days} days: consortium join {status['party']} --renew",
+            f"The gateway's certificate ends in {days} days: consortium rotate certificate",
         ),
         (
-            len(slots["used"]) >= slots["all"] and bool(status["jobs"].get("approved")),
+            not kuscia and len(slots["used"]) >= slots["all"] and bool(status["jobs"].get("approved")),
             f"Every slot is in use; {status['jobs'].get('approved')} approved job(s) wait.",
         ),
         (bool(status["jobs"].get("diverged")), "A job has diverged: some party signed two contradicting statements."),

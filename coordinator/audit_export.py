@@ -25,6 +25,7 @@ from coordinator.whole import whole_file
 LINE_BYTES = 4_000_000  # no record of ours is longer; a strangers' file must not fill the memory
 M = TypeVar("M", bound=Model)
 _RECORD, _HEAD, _END = b'{"seq":', b'{"head":', b'{"end":'
+_ZEROS = "0" * 64
 
 
 class ExportError(ValueError):
@@ -55,7 +56,11 @@ class Summary(Model):
     heads: int = Field(ge=0)
     log: int = Field(ge=0)
     at: Time
-    sha256: Digest  # of every byte before the end line: finds accidents, and proves nothing
+    sha256: Digest  # of the whole file with zeros in its place: finds accidents, and proves nothing
+
+    def line(self) -> bytes:
+        """The end line."""
+        return canonical(End(end=self).model_dump(mode="json")) + b"\n"
 
 
 class End(Model):
@@ -85,8 +90,9 @@ def export_lines(
     within = [w for w in heads if w.head.party != header.party or header.after <= w.head.seq <= last]
     for witnessed in within:
         yield line(canonical(witnessed.model_dump(mode="json")))
-    summary = Summary(records=count, heads=len(within), log=max(log, last), at=round(at, 3), sha256=digest.hexdigest())
-    yield canonical(End(end=summary).model_dump(mode="json")) + b"\n"
+    summary = Summary(records=count, heads=len(within), log=max(log, last), at=round(at, 3), sha256=_ZEROS)
+    digest.update(summary.line())
+    yield summary.model_copy(update={"sha256": digest.hexdigest()}).line()
 
 
 def header_of(consortium: str, party: str, public_key: str, after: Link = GENESIS) -> Header:
@@ -135,9 +141,9 @@ class Export:
             raise ExportError(f"{path}: is empty; it should begin with the header of an audit export")
         while tail and not tail[0][1].startswith((_HEAD, _END)):  # a record, once
             self._records = tail.pop(0)[0] - 1
-        self._read_tail(tail, digest.hexdigest())
+        self._read_tail(tail, digest)
 
-    def _read_tail(self, tail: list[tuple[int, bytes]], digest: str) -> None:
+    def _read_tail(self, tail: list[tuple[int, bytes]], digest: hashlib._Hash) -> None:
         for number, line in tail:
             where = f"line {number}: not a head with its counter-signature"
             try:
@@ -153,8 +159,9 @@ class Export:
         if end is None:
             self.problems.append("the end line is missing: the file was cut off")
             return
-        if end.sha256 != digest:
-            self.problems.append(f"the SHA-256 of the lines before the end line is {digest}, it says {end.sha256}")
+        digest.update(end.model_copy(update={"sha256": _ZEROS}).line())
+        if end.sha256 != digest.hexdigest():
+            self.problems.append(f"the SHA-256 of the file is {digest.hexdigest()}, the end line says {end.sha256}")
         if (found := (self._records, len(self.heads))) != (end.records, end.heads):
             self.problems.append(f"{found[0]} records, {found[1]} heads; the end line says {end.records}, {end.heads}")
         if end.log < self.header.after + end.records:

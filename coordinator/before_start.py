@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 
 from coordinator.actions import Commit
-from coordinator.ends import closed_by_final, give_up, has_left
+from coordinator.ends import closed_by_final, give_up, gone
 from coordinator.failpoints import Step
 from coordinator.model import Draft, Job, Observed, Phase
 from coordinator.statements import ApprovalBody, DecisionBody, Kind, PrepareBody, PromiseBody, job_name
 
 _AGREEMENT = "consortium"
-_RETRIED_REFUSALS = frozenset({"busy", "absent", _AGREEMENT})
+_RELEASE, _MAINTENANCE = "release", "maintenance"
+_RETRIED_REFUSALS = frozenset({"busy", "absent", _AGREEMENT, _RELEASE, _MAINTENANCE})
 """Asked again until the job's deadline: the party lives, and may have room later, or the same consortium files."""
-_LONGEST_PAUSE = {_AGREEMENT: 6}
+_LONGEST_PAUSE = dict.fromkeys((_AGREEMENT, _RELEASE, _MAINTENANCE), 6)
 """Code → exponent of the longest pause; 4 for all others. People run `up` at every party within hours, not seconds."""
 _RETRIED_ROUNDS = frozenset({"no-promise", "unreachable"})
 """Asked again for `prepare_rounds` rounds: a party may just be restarting."""
@@ -27,23 +28,31 @@ _RETRIED_ROUNDS = frozenset({"no-promise", "unreachable"})
 def proposed(job: Job, seen: Observed) -> Commit | None:
     if step := _closing(job, seen):
         return step
+    if step := own_verdict(job, seen):
+        return step
     said = job.approvals()
-    if job.me not in said and seen.bundle_ready:
-        own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
-        verdict = own if job.leads else seen.policy
-        if verdict:
-            why = f"{verdict.verdict} by {verdict.by}" + (f": {verdict.reason}" if verdict.reason else "")
-            return Commit(Step.APPROVAL, why, (Draft(Kind.APPROVAL, 0, verdict),))
     if all(p in said and said[p].verdict == "approve" for p in job.proposal.parties):
         return Commit(Step.APPROVED, "every party approved", phase=Phase.APPROVED)
     return None
+
+
+def own_verdict(job: Job, seen: Observed) -> Commit | None:
+    """This party's yes or no where no person is needed: the initiator's own, or that of the policy."""
+    if job.me in job.approvals() or not seen.bundle_ready:
+        return None
+    own = ApprovalBody(verdict="approve", proposal_digest=job.signed_proposal.digest(), by="initiator")
+    verdict = own if job.leads else seen.policy
+    if verdict is None:
+        return None
+    why = f"{verdict.verdict} by {verdict.by}" + (f": {verdict.reason}" if verdict.reason else "")
+    return Commit(Step.APPROVAL, why, (Draft(Kind.APPROVAL, 0, verdict),))
 
 
 def approved(job: Job, seen: Observed) -> Commit | None:
     if step := _closing(job, seen):
         return step
     if job.leads:
-        if seen.now < job.retry_at or seen.free_slot is None:
+        if seen.now < job.retry_at or seen.free_slot is None or seen.held:
             return None
         n = job.attempt + 1
         body = PrepareBody(
@@ -69,13 +78,15 @@ def preparing(job: Job, seen: Observed) -> Commit | None:
     if not own and isinstance(asked, PrepareBody) and asked.job_name != ours:
         why = f"the job's name differs: {job.initiator} calls it {asked.job_name}, {job.me} {ours}"
         return _refuse(job, "job-name", why)
-    if not own and seen.left:
-        return _refuse(job, "left", has_left(seen))
+    if not own and (out := gone(job, seen)):
+        return _refuse(job, *out)
     checks = seen.checks if seen.checks and seen.checks.attempt == job.attempt else None
-    if own or not (checks or job.cancels()):
+    if own or not (checks or job.cancels() or seen.held):
         return None
     if job.cancels():
         return _refuse(job, "cancelled", f"cancelled by {', '.join(sorted(job.cancels()))}")
+    if seen.held:
+        return _refuse(job, _MAINTENANCE, f"{job.me} begins no attempt {seen.held}")
     if checks and checks.code:
         return _refuse(job, checks.code, checks.message)
     if seen.free_slot is None:
@@ -112,7 +123,7 @@ def promised(job: Job, seen: Observed) -> Commit | None:
             why = f"attempt {n} cannot start: {party} refused: {promise.message}"
             return Commit(Step.ABORTED, why, phase=Phase.APPROVED, changes={"slot": None})
     own = job.promises(n)[job.me]
-    if job.slot is not None and job.initiator not in seen.left and seen.now >= own.expires_at:
+    if job.slot is not None and job.initiator not in seen.gone and seen.now >= own.expires_at:
         why = f"in doubt: no decision of {job.initiator} on attempt {n} while the promise held; the slot is free again"
         return Commit(Step.IN_DOUBT, why, changes={"slot": None})
     return _too_late(job, seen)
@@ -126,10 +137,11 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
         return _abort(job, seen, n, *why)
     for party, promise in sorted(promises.items()):
         if promise.verdict == "refuse":
-            again = promise.code in _RETRIED_REFUSALS or _another_round(job, seen, promise.code)
+            code = _excused(seen, promise.code)
+            again = code in _RETRIED_REFUSALS or _another_round(job, seen, code)
             # its wish to cancel may arrive after the refusal that follows from it
-            final = None if again else "cancelled" if promise.code == "cancelled" else "failed"
-            return _abort(job, seen, n, promise.code, f"{party} refused attempt {n}: {promise.message}", final)
+            final = None if again else "cancelled" if code == "cancelled" else "failed"
+            return _abort(job, seen, n, code, f"{party} refused attempt {n}: {promise.message}", final)
     if set(promises) == set(parties):
         digests = {k.party: s.digest() for k, s in job.statements.items() if k.attempt == n and k.kind is Kind.PROMISE}
         decision = DecisionBody(
@@ -143,10 +155,16 @@ def _lead(job: Job, seen: Observed) -> Commit | None:
         return Commit(Step.DECIDE_START, f"attempt {n}: start decided", (Draft(Kind.DECISION, n, decision),))
     if seen.now >= job.prepared_at + seen.timing.promise_s:
         missing = ", ".join(sorted(set(parties) - set(promises)))
-        again = _another_round(job, seen, "no-promise")
+        code = _excused(seen, "no-promise")
+        again = code in _RETRIED_REFUSALS or _another_round(job, seen, code)
         why_missing = f"no promise of {missing} for attempt {n} within {seen.timing.promise_s:g} s"
-        return _abort(job, seen, n, "no-promise", why_missing, None if again else "failed")
+        return _abort(job, seen, n, code, why_missing, None if again else "failed")
     return None
+
+
+def _excused(seen: Observed, code: str) -> str:
+    """In the agreed window who is away may well be replacing its nodes: that costs no round."""
+    return _MAINTENANCE if seen.maintenance and code in _RETRIED_ROUNDS else code
 
 
 def _another_round(job: Job, seen: Observed, code: str) -> bool:
@@ -162,8 +180,8 @@ def _end_wanted(job: Job, seen: Observed) -> tuple[str, str, str] | None:
             return "denied", f"{party} denied the job: {said.reason or 'no reason given'}", "cancelled"
     for party, wish in sorted(job.cancels().items()):
         return "cancelled", f"{party} cancelled the job: {wish.reason or 'no reason given'}", "cancelled"
-    if seen.left:
-        return "left", has_left(seen), "failed"
+    if out := gone(job, seen):
+        return *out, "failed"
     if seen.now >= job.proposal.deadline:
         return "deadline", "the job's deadline passed before it could start", "failed"
     return None
@@ -207,9 +225,9 @@ def _aborted(job: Job, seen: Observed) -> Commit | None:
 
 
 def _too_late(job: Job, seen: Observed) -> Commit | None:
-    """A participant that hears nothing final gives the job up after its deadline, or when its initiator has left."""
-    if job.initiator in seen.left:
-        return give_up(job, seen, has_left(seen))
+    """A participant that hears nothing final gives the job up after its deadline, or when its initiator is gone."""
+    if job.initiator in seen.gone and (out := gone(job, seen)):
+        return give_up(job, seen, out[1])
     if seen.now < job.proposal.deadline + seen.timing.peer_lost_after_s:
         return None
     return give_up(job, seen, f"nothing was heard of {job.initiator} until the job's deadline passed")

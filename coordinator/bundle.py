@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from coordinator.components import Pipeline, problems
 from coordinator.config import DatasetName, Model, Party
 from coordinator.statements import Priority, ProgramPath, canonical
 
@@ -30,6 +31,7 @@ _KINDS = {
 }
 _PLAIN = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, *_KINDS}
 YAML_BYTES = 200_000
+JOB_FILE = "job.yaml"
 
 
 class BundleError(Exception):
@@ -39,16 +41,42 @@ class BundleError(Exception):
 class JobFile(Model):
     """job.yaml: what the submitter asks for."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+    """Part of the job's id. Keep it for the same analysis: an approver is shown what changed
+    since the last one of this name.
+    """
     description: Annotated[str, Field(max_length=2000)] = ""
+    """For the people who approve."""
     program: ProgramPath = "main.py"
+    """The file to run; in Ray mode only."""
+    pipeline: Pipeline | None = None
+    """Task → component of SecretFlow with inputs and attributes, in place of a program; in Kuscia mode only."""
     parties: tuple[Party, ...] = Field(min_length=2, max_length=64)
-    datasets: dict[Party, tuple[DatasetName, ...]] = Field(default_factory=dict)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    results: dict[Party, Annotated[str, Field(max_length=500)]] = Field(default_factory=dict)  # who gets what, in words
+    """Members that take part; the initiator is one of them. No other party hears of the job."""
+    datasets: dict[Party, tuple[DatasetName, ...]] = Field({})
+    """Party → names of its datasets, as in its party file."""
+    parameters: dict[str, JsonValue] = Field({})
+    """Anything that JSON can say; the program reads it as `s.parameters`."""
+    results: dict[Party, Annotated[str, Field(max_length=500)]] = Field({})
+    """Party → in words, what it gets; for the people who approve."""
     max_attempts: int = Field(1, ge=1, le=20)
+    """Tries, at most `limits.max_attempts` of consortium.yaml. A failure of the program is not tried again."""
     priority: Priority = 0
-    start_within_s: float | None = Field(None, gt=0, le=3e7)  # given up when not started by then
+    """Among the jobs that wait at one initiator: the higher goes first, then the older."""
+    start_within_s: float | None = Field(None, gt=0, le=3e7)
+    """A job that has not started by then is given up; null = seven days."""
+
+    @model_validator(mode="after")
+    def _program_or_pipeline(self) -> Self:
+        if self.pipeline is None:
+            return self
+        instead = [name for name in ("program", "parameters") if name in self.model_fields_set]
+        wrong = [f"{name}: a pipeline has none: its tasks say what runs, and with which attrs" for name in instead]
+        if wrong := [*wrong, *problems(self.pipeline, self.parties, self.datasets)]:
+            raise ValueError("; ".join(wrong))
+        return self
 
 
 class _PlainEntry(tarfile.TarInfo):
@@ -175,6 +203,10 @@ def read_job_file(files: Mapping[str, bytes]) -> JobFile:
         raise BundleError("job.yaml:\n" + "\n".join(problems)) from e
     except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as e:  # a date or number that cannot be
         raise BundleError(f"job.yaml: {e}") from e
+    if job.pipeline is not None:
+        if beside := sorted(set(files) - {JOB_FILE}):
+            raise BundleError(f"job.yaml: pipeline: only job.yaml reaches the other parties; take away {beside[:20]}")
+        return job.model_copy(update={"program": JOB_FILE})
     if job.program not in files:
         raise BundleError(f"job.yaml: program: {job.program!r} is not in the job folder; it has {sorted(files)[:20]}")
     return job

@@ -9,12 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 PARTY_PATTERN = r"^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
@@ -67,6 +76,18 @@ class Ray(Model):
     address: Address
     python: str
     head_resources: dict[str, float] = {}  # Ray custom resources that pin receivers to the node the gateway reaches
+    driver_resources: dict[str, float] = {}  # the same for drivers, where Ray's own head is another machine
+
+
+class Kuscia(Model):
+    """The party's own Kuscia node, in place of Ray and gateway: there is no other way to the peers."""
+
+    url: Annotated[str, Field(pattern=r"^https://[^\s]+$", max_length=500)]  # of KusciaAPI
+    ca_file: Path  # who may answer
+    certificate_file: Path  # who asks
+    key_file: Path
+    token_file: Path
+    signing_keys: dict[Party, str]  # the other members' coordinators: base64 of the raw ed25519 public key
 
 
 class Secrets(Model):
@@ -74,7 +95,7 @@ class Secrets(Model):
 
     signing_key_file: Path
     operator_token_file: Path
-    gateway_token_file: Path
+    gateway_token_file: Path | None = None  # needed in Ray mode
 
 
 class Timeouts(Model):
@@ -203,6 +224,19 @@ class Policy(Model):
         return self
 
 
+class Maintenance(Model):
+    """The window in which all parties go over to other versions: one that cannot be reached is waited for."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: AwareDatetime = Field(alias="from")
+    to: AwareDatetime
+
+    def open(self, now: float) -> bool:
+        """`now`: seconds since 1970, own clock."""
+        return self.from_ <= datetime.fromtimestamp(now, UTC) < self.to
+
+
 class Config(Model):
     """Everything one coordinator knows before it starts."""
 
@@ -210,15 +244,19 @@ class Config(Model):
     party: Party
     members: tuple[Party, ...] = Field(min_length=2)
     left: dict[Party, str] = {}  # members that have left -> signing key: what they signed stays verifiable
+    revoked: dict[Party, str] = {}  # the same of members whom this party alone trusts no more
     consortium_digest: str = Field(min_length=1, max_length=128)
     versions: dict[str, str]
-    slots: int = Field(ge=1, le=20)
+    release: Digest | None = None  # of the coordinator that was agreed; None: nothing was
+    maintenance: Maintenance | None = None
+    slots: int = Field(0, ge=0, le=20)  # in Ray mode at least 1
     ports: Ports = Ports()
     bind: str = "0.0.0.0"
-    peers: dict[Party, Peer]
-    own: Own
+    peers: dict[Party, Peer] = {}  # in Ray mode all other members
+    own: Own = Own(fed={}, spu={})
     datasets: dict[DatasetName, Path] = {}
-    ray: Ray
+    ray: Ray | None = None  # exactly one of these two: it is the mode
+    kuscia: Kuscia | None = None
     state_dir: Path
     jobs_dir: Path
     secrets: Secrets
@@ -233,12 +271,17 @@ class Config(Model):
     def _consistent(self) -> Config:
         if self.party not in self.members:
             raise ValueError(f"party is {self.party!r}, members are {list(self.members)}: it must be one of them")
-        if strangers := set(self.left) - set(self.members):
-            raise ValueError(f"left names {sorted(strangers)}: members are {list(self.members)}")
+        for field, named in (("left", self.left), ("revoked", self.revoked)):
+            if strangers := set(named) - set(self.members):
+                raise ValueError(f"{field} names {sorted(strangers)}: members are {list(self.members)}")
         if self.party in self.left:
             raise ValueError(f"{self.party} has left the consortium: its own coordinator serves nobody")
-        if set(self.peers) != (others := set(self.members) - {self.party, *self.left}):
-            raise ValueError(f"peers are {sorted(self.peers)}: they must be the other members {sorted(others)}")
+        if self.party in self.revoked:
+            raise ValueError(f"revoked names {self.party} itself: a party revokes others")
+        self._of_one_mode()
+        field, known = ("kuscia.signing_keys", self.kuscia.signing_keys) if self.kuscia else ("peers", self.peers)
+        if set(known) != (others := set(self.members) - {self.party, *self.gone}):
+            raise ValueError(f"{field} are {sorted(known)}: they must be the other members {sorted(others)}")
         wanted = {str(k) for k in range(self.slots)}
         tables = {f"own.{s}": set(getattr(self.own, s)) for s in ("fed", "spu")}
         tables |= {f"peers.{n}.{s}": set(getattr(p, s)) for n, p in self.peers.items() for s in ("fed", "spu")}
@@ -257,14 +300,38 @@ class Config(Model):
                 )
         return self
 
+    def _of_one_mode(self) -> None:
+        if (self.ray is None) is (self.kuscia is None):
+            raise ValueError("ray, kuscia: exactly one of them says what carries jobs here")
+        if self.kuscia and (self.peers or self.slots):
+            raise ValueError("peers, slots: with kuscia there are none: coordinators do not speak to one another")
+        if self.ray and not (self.slots and self.secrets.gateway_token_file):
+            raise ValueError("slots, secrets.gateway_token_file: with ray there is at least one slot, and a gateway")
+
+    @property
+    def keys(self) -> dict[Party, str]:
+        """Other members of now -> signing key."""
+        if self.kuscia:
+            return self.kuscia.signing_keys
+        return {name: peer.signing_key for name, peer in self.peers.items()}
+
     @property
     def present(self) -> tuple[Party, ...]:
         """The members that have not left, this party included."""
         return tuple(name for name in self.members if name not in self.left)
 
+    @property
+    def gone(self) -> dict[Party, str]:
+        """Members that are no peers any more, because they left or are revoked here -> signing key."""
+        return self.revoked | self.left
+
     def departed(self, parties: Iterable[Party]) -> frozenset[Party]:
         """Those of `parties` that have left."""
         return frozenset(parties) & frozenset(self.left)
+
+    def shut_out(self, parties: Iterable[Party]) -> frozenset[Party]:
+        """Those of `parties` that are revoked here."""
+        return frozenset(parties) & frozenset(self.revoked)
 
 
 def load_config(path: Path) -> Config:

@@ -9,10 +9,13 @@ from pathlib import Path
 from coordinator.audit_exchange import HeadExchange
 from coordinator.buckets import Guard, Refusals
 from coordinator.check import check_state
-from coordinator.config import Config, ConfigError, load_config
+from coordinator.config import Config, ConfigError, Ray, load_config
+from coordinator.hold import Hold, last_hold
+from coordinator.kuscia.node import Node, open_node
+from coordinator.kuscia.phases import KUSCIA_TRANSITIONS
 from coordinator.launcher import Launcher, RayLauncher
 from coordinator.metrics import Metrics
-from coordinator.model import Checks, Job, Phase
+from coordinator.model import TRANSITIONS, Checks, Job, Phase
 from coordinator.peers import Peers
 from coordinator.signing import Signer, Verifier
 from coordinator.store import Store
@@ -29,7 +32,8 @@ class Context:
     verifier: Verifier
     store: Store
     peers: Peers
-    launcher: Launcher
+    ray: Launcher | None  # None in Kuscia mode
+    kuscia: Node | None  # None in Ray mode
     ways: Ways
     operator_token: str
     gateway_token: str
@@ -40,6 +44,7 @@ class Context:
     watched_since: dict[tuple[str, int], float] = field(default_factory=dict)  # attempt -> monotonic seconds
     undelivered: dict[tuple[str, str], str] = field(default_factory=dict)  # (job, peer) -> why the last try failed
     terms: dict[str, tuple[int, Config]] = field(default_factory=dict)  # job -> attempt under way, what it began with
+    hold: Hold | None = None  # begin no attempt; it may be over: `held`
     ray_failing_since: float | None = None  # monotonic seconds; None while the own Ray answers
     started: float = field(default_factory=time.monotonic)
     refusals: Refusals = field(init=False)
@@ -49,13 +54,26 @@ class Context:
         self.refusals = Refusals(self.store)
         self.guard = Guard(self.operator_token)
 
+    @property
+    def launcher(self) -> Launcher:
+        """The own Ray; only where there is one."""
+        assert self.ray is not None, "no Ray in Kuscia mode"
+        return self.ray
+
+    @property
+    def node(self) -> Node:
+        """The own Kuscia node; only where there is one."""
+        assert self.kuscia is not None, "no Kuscia in Ray mode"
+        return self.kuscia
+
     def adopt(self, config: Config, verifier: Verifier) -> None:
         """Put another configuration in force, everywhere at once: nothing here awaits."""
         self.config, self.verifier = config, verifier
         self.peers.adopt(config)
         self.ways.adopt(config)
         self.heads.adopt(config, verifier)
-        self.launcher.log_bytes = config.limits.log_bytes
+        if self.ray:
+            self.ray.log_bytes = config.limits.log_bytes
 
     def terms_of(self, job: Job) -> Config:
         """The configuration that counts for a job: of an attempt under way the one with which it began here."""
@@ -68,6 +86,10 @@ class Context:
             self.terms.pop(job.job_id, None)
         elif self.terms.get(job.job_id, (0, None))[0] != job.attempt:
             self.terms[job.job_id] = (job.attempt, self.config)
+
+    def held(self, now: float) -> Hold | None:
+        """The hold that counts at this time."""
+        return self.hold if self.hold and now < self.hold.until else None
 
     def bundle_path(self, program_digest: str) -> Path:
         """Where a job folder is kept."""
@@ -119,9 +141,12 @@ def load_signer(config: Config) -> tuple[Signer, Verifier]:
 
 
 def verifier_of(config: Config, signer: Signer) -> Verifier:
-    """Everyone's public keys, of those too that have left. Raises SigningError naming a key that is none."""
-    keys = {name: peer.signing_key for name, peer in config.peers.items()}
-    return Verifier(config.consortium, config.left | keys | {config.party: signer.public})
+    """Everyone's public keys, of those too that are gone. Raises SigningError naming a key that is none."""
+    return Verifier(config.consortium, config.gone | config.keys | {config.party: signer.public})
+
+
+def _ray_of(config: Config, ray: Ray) -> RayLauncher:
+    return RayLauncher(ray.jobs_url, log_bytes=config.limits.log_bytes, driver_resources=ray.driver_resources)
 
 
 def open_context(path: Path, launcher: Launcher | None = None) -> Context:
@@ -129,8 +154,10 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
     config = load_config(path)
     signer, verifier = load_signer(config)
     (config.state_dir / "bundles").mkdir(parents=True, exist_ok=True)
-    gateway_token = read_secret(config.secrets.gateway_token_file)
-    store = Store(config.state_dir / "coordinator.db", signer, config.party)
+    gateway_token = read_secret(config.secrets.gateway_token_file) if config.secrets.gateway_token_file else ""
+    node = open_node(config.kuscia, read_secret(config.kuscia.token_file)) if config.kuscia else None
+    transitions = KUSCIA_TRANSITIONS if node else TRANSITIONS
+    store = Store(config.state_dir / "coordinator.db", signer, config.party, transitions)
     check_state(store, verifier)
     return Context(
         path=path,
@@ -141,7 +168,9 @@ def open_context(path: Path, launcher: Launcher | None = None) -> Context:
         gateway_token=gateway_token,
         store=store,
         heads=HeadExchange(config, store, signer, verifier),
+        hold=last_hold(store),
         peers=Peers(config, gateway_token),
-        launcher=launcher or RayLauncher(config.ray.jobs_url, log_bytes=config.limits.log_bytes),
+        ray=(launcher or _ray_of(config, config.ray)) if config.ray else None,
+        kuscia=node,
         ways=Ways(config),
     )

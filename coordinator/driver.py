@@ -21,6 +21,7 @@ _FOLDER, _FILE = 0o2770, 0o640  # shared with the group under which Ray runs the
 _READ_LIMIT = 10_000_000
 _READY = "ready_at"  # in session.json, written by the driver
 _READY_POLL_S = 0.01
+_LOOK_S = 2.0  # a busy machine's Ray may take so long to answer, however soon a peer counts as lost
 _LEASE_GRACE_S = 2.0  # a coordinator that is restarted at once finds its driver alive
 
 
@@ -38,6 +39,7 @@ async def launch(context: Context, job: Job, slot: int) -> None:
     _write(_lease_file(context, job), b"")
     session = session_document(context, job, slot)
     _write(folder / "session.json", json.dumps(session, indent=2).encode())
+    assert context.config.ray is not None
     await context.launcher.submit(
         Submission(
             submission_id(job.job_id, job.attempt),
@@ -87,11 +89,13 @@ def session_document(context: Context, job: Job, slot: int) -> dict[str, Any]:
     config, proposal = context.terms_of(job), job.proposal
     decision = job.decision(job.attempt)
     assert isinstance(decision, DecisionBody)
+    ray = config.ray
+    assert ray is not None
 
     def service(name: str) -> dict[str, Any]:
         peers = {p: getattr(config.peers[p], name)[str(decision.slots[p])] for p in job.others}
         listen = getattr(config.own, name)[str(slot)]
-        return {"listen": listen, "peers": peers, "resources": config.ray.head_resources}
+        return {"listen": listen, "peers": peers, "resources": ray.head_resources}
 
     return {
         "consortium": config.consortium,
@@ -101,7 +105,7 @@ def session_document(context: Context, job: Job, slot: int) -> dict[str, Any]:
         "attempt": job.attempt,
         "job_name": job_name(job.job_id, job.attempt),
         "slot": slot,
-        "ray_address": config.ray.address,
+        "ray_address": ray.address,
         "fed": service("fed"),
         "spu": service("spu"),
         "datasets": {
@@ -129,12 +133,15 @@ async def observe(context: Context, job: Job) -> Driver:
     with contextlib.suppress(FileNotFoundError):  # not launched yet
         os.utime(_lease_file(context, job))
     asked_at = time.monotonic()
+    # whoever waits longer does not see what peers sent meanwhile
+    limit_s = max(_LOOK_S, context.config.timeouts.peer_lost_after_s / 2)
     try:
-        state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
-    except LauncherError as e:
+        async with asyncio.timeout(limit_s):
+            state, message = await context.launcher.status(submission_id(job.job_id, job.attempt))
+    except (LauncherError, TimeoutError) as e:
         # a Ray that stands still is silent from the question on, not from the end of our patience
         context.ray_failing_since = context.ray_failing_since or asked_at
-        return Driver("unreachable", str(e))
+        return Driver("unreachable", str(e) or f"no answer within {limit_s:g} s")
     context.ray_failing_since = None
     output = context.attempt_dir(job.job_id, job.attempt) / "output"
     times = _json(output / "session.json")

@@ -38,10 +38,13 @@ def retry_possible(job: Job, outcomes: Mapping[str, OutcomeBody]) -> bool:
     return all(o.status == "succeeded" or (o.status == "failed" and o.retryable) for o in outcomes.values())
 
 
-def has_left(seen: Observed) -> str:
-    """Who of the job's parties is gone, for people."""
-    names = sorted(seen.left)
-    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} left the consortium"
+def gone(job: Job, seen: Observed) -> tuple[str, str] | None:
+    """(cause, sentence) when a party of the job has left the consortium, or is revoked here."""
+    if names := sorted(seen.left):
+        return "left", f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} left the consortium"
+    if names := sorted(seen.revoked):
+        return "revoked", f"{job.me} has revoked {' and '.join(names)}"
+    return None
 
 
 def give_up(job: Job, seen: Observed, why: str) -> Commit:

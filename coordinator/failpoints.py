@@ -64,8 +64,30 @@ class Effect(StrEnum):
     STOP = "stop"
 
 
+class KusciaStep(StrEnum):
+    """Steps of a job that only Kuscia mode has."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+
+class KusciaEffect(StrEnum):
+    """What a party asks of its own node on behalf of a job."""
+
+    CREATE = "kuscia-create"
+    ANSWER = "kuscia-answer"
+    CANCEL = "kuscia-cancel"
+
+
+AnyStep = Step | KusciaStep
+
 FAILPOINTS: tuple[str, ...] = tuple(f"{when}-{name}" for name in (*Step, *Effect) for when in ("before", "after"))
 """Every place, in no order. tests/coordinator/test_crashes.py kills both roles at each that they pass."""
+
+KUSCIA_FAILPOINTS: tuple[str, ...] = tuple(
+    f"{when}-{name}" for name in (*KusciaStep, *KusciaEffect) for when in ("before", "after")
+)
+"""Those that only Kuscia mode has: tests/coordinator/test_kuscia_crashes.py."""
 
 party: ContextVar[str] = ContextVar("party", default="")
 """Whose code runs: parties that share a process in tests are told apart by it."""

@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
-from coordinator.failpoints import Step, failpoint
+from coordinator.failpoints import AnyStep, failpoint
 
 
 class StoreError(Exception):
@@ -33,7 +33,7 @@ class _Batch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
-        self.steps: list[Step] = []  # of jobs, for the failpoints around the COMMIT
+        self.steps: list[AnyStep] = []  # of jobs, for the failpoints around the COMMIT
         self.done = asyncio.Event()
         self.error: StoreError | None = None
 
@@ -62,7 +62,7 @@ class GroupCommit:
         self._last: StoreError | None = None
 
     @contextlib.contextmanager
-    def write(self, step: Step | None = None) -> Iterator[None]:
+    def write(self, step: AnyStep | None = None) -> Iterator[None]:
         """One write, whole or not at all; `step` if it is one of a job.
 
         Raises StoreError when the batch is lost, otherwise what the body raises.

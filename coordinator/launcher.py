@@ -6,6 +6,7 @@ A submission id is derived from job and attempt, so asking twice for the same dr
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from coordinator.authorities import authorities
 from coordinator.driver_log import Log, LogReader
 
 PREFIX = "consortium-"
@@ -81,9 +83,16 @@ class Launcher(Protocol):
 class RayLauncher:
     """Ray Jobs over REST (ray/dashboard/modules/job/job_head.py)."""
 
-    def __init__(self, jobs_url: str, timeout_s: float = 10, log_bytes: int = 1_000_000) -> None:
-        self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), trust_env=False)
+    def __init__(
+        self,
+        jobs_url: str,
+        timeout_s: float = 10,
+        log_bytes: int = 1_000_000,
+        driver_resources: Mapping[str, float] | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=jobs_url.rstrip("/"), trust_env=False, verify=authorities())
         self._timeout_s, self.log_bytes = timeout_s, log_bytes
+        self._resources = dict(driver_resources or {})
 
     async def close(self) -> None:
         """Close connections."""
@@ -122,6 +131,7 @@ class RayLauncher:
             # runtime_env: that would keep Ray from using its prestarted workers.
             "entrypoint": shlex.join(command),
             "metadata": {"job_submission_id": what.submission_id},
+            **({"entrypoint_resources": self._resources} if self._resources else {}),
         }
         try:
             await self._call("POST", "/api/jobs/", body, timeout_s=_SUBMIT_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from coordinator.audit_heads import Head, HeadAnswer
 from coordinator.config import Model
@@ -50,6 +50,20 @@ class Reach(Model):
     """Asks the receiver to call back with the nonce, to prove the way in both directions."""
 
     nonce: Nonce
+
+
+Word = Annotated[str, Field(max_length=128)]
+
+
+class Presented(Model):
+    """What a party has in force: what its next job would be compared by. A newer release may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    consortium_digest: Word
+    versions: dict[Word, Word] = Field({}, max_length=50)
+    ray: Word = ""  # what really runs; empty when it does not answer
+    coordinator: Word = ""  # digest of the source that really runs; empty: a release that did not say it
 
 
 class Known(Model):

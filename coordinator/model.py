@@ -42,6 +42,7 @@ class Phase(StrEnum):
     PROMISED = "promised"  # this party holds a slot and waits for the decision; it may not abort by itself
     STARTING = "starting"  # start is decided; the driver is being launched
     RUNNING = "running"  # the driver is launched: it loads, waits for every party's `ready` and for `go`, and computes
+    SUSPENDED = "suspended"  # some party stopped it for now (Kuscia mode)
     ENDING = "ending"  # this party signed its outcome; waiting for the others' and for the driver to be gone
     SUCCEEDED = "succeeded"  # every party signed success
     FAILED = "failed"  # some party did not succeed
@@ -60,7 +61,7 @@ class Phase(StrEnum):
 
 
 _TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.DIVERGED})
-_ACTIVE = frozenset({Phase.PREPARING, Phase.PROMISED, Phase.STARTING, Phase.RUNNING, Phase.ENDING})
+_ACTIVE = frozenset({Phase.PREPARING, Phase.PROMISED, Phase.STARTING, Phase.RUNNING, Phase.SUSPENDED, Phase.ENDING})
 _CLOSED = frozenset({Phase.FAILED, Phase.CANCELLED})
 
 # phase -> phases it may become. The store puts this table into the WHERE of every update.
@@ -71,6 +72,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.PROMISED: frozenset({Phase.STARTING, Phase.APPROVED, Phase.DIVERGED}) | _CLOSED,
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.ENDING, Phase.DIVERGED}),
     Phase.RUNNING: frozenset({Phase.ENDING, Phase.DIVERGED}),
+    Phase.SUSPENDED: frozenset({Phase.DIVERGED}),  # only in Kuscia mode does a job come here
     Phase.ENDING: frozenset({Phase.APPROVED, Phase.SUCCEEDED, Phase.DIVERGED}) | _CLOSED,
     Phase.SUCCEEDED: frozenset({Phase.DIVERGED}),
     # a label given before every signature was in may change between these two when the last one arrives
@@ -265,6 +267,9 @@ class Observed:
     timing: Timing
     consortium_digest: str  # of the consortium files in force here
     left: frozenset[str] = frozenset()  # parties of the job that have left the consortium
+    revoked: frozenset[str] = frozenset()  # parties of the job whom this party trusts no more
+    held: str = ""  # until when, and why, this party begins no attempt; empty: it does
+    maintenance: bool = False  # the agreed maintenance window is open: who cannot be reached is waited for
     driver: Driver = Driver("absent")
     checks: Checks | None = None
     ways: Checks | None = None  # whether the ways of the attempt's own data were gone, to every peer
@@ -279,3 +284,8 @@ class Observed:
     receipts: frozenset[tuple[Key, str]] = frozenset()  # (statement, peer): the peer has it
     due: frozenset[str] = frozenset()  # peers worth a try now
     bundle_missing: frozenset[str] = frozenset()  # peers without the job folder
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Parties of the job that are asked nothing and told nothing any more."""
+        return self.left | self.revoked

@@ -14,8 +14,10 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from coordinator.audit_heads import HeadAnswer
+from coordinator.authorities import authorities
 from coordinator.config import Config
-from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Reach, Times
+from coordinator.gateway_words import cause_of
+from coordinator.messages import Batch, Heartbeat, HeartbeatAnswer, Known, Presented, Reach, Times
 from coordinator.statements import Statement
 
 GATEWAY_HEADER = "x-consortium-gateway"
@@ -125,7 +127,7 @@ class Peers:
         word = base64.b64encode(f"coordinator:{gateway_token}".encode()).decode()
         self._headers = {COORDINATOR_HEADER: f"Basic {word}"}
         self.state: dict[str, PeerState] = {}
-        """Of every other member, those that have left included: jobs of old speak of them."""
+        """Of every other member, those that are gone included: jobs of old speak of them."""
         self._http: dict[str, httpx.AsyncClient] = {}
         self._retired: list[httpx.AsyncClient] = []
         self._known: dict[str, tuple[str, float]] = {}  # peer -> what its client was made with
@@ -140,9 +142,9 @@ class Peers:
         for name in sorted(set(wanted) - set(self._http)):
             url, timeout_s = wanted[name]
             self._http[name] = httpx.AsyncClient(
-                base_url=url, headers=self._headers, timeout=timeout_s, trust_env=False
+                base_url=url, headers=self._headers, timeout=timeout_s, trust_env=False, verify=authorities()
             )
-        new = set(wanted) - set(self._known) | (set(config.left) - set(self.state))
+        new = set(wanted) - set(self._known) | (set(config.gone) - set(self.state))
         self._known = wanted
         self.state |= {name: PeerState(time.monotonic()) for name in sorted(new)}
 
@@ -158,7 +160,7 @@ class Peers:
 
     async def _call(self, peer: str, method: str, path: str, **more: Any) -> bytes:
         if peer not in self._http:
-            raise PeerError(f"{peer} has left the consortium")
+            raise PeerError(f"{peer} has left the consortium, or is revoked here")
         state = self.state[peer]
         try:
             async with self._http[peer].stream(method, f"/peer/v1/{path}", **more) as answer:
@@ -173,7 +175,9 @@ class Peers:
             raise PeerError(f"{peer} cannot be reached through the gateway: {state.error}") from e
         state.gateway_answers = answer.headers.get(GATEWAY_HEADER) == peer
         if not answer.is_success:
-            state.error = f"HTTP {answer.status_code} to {path}: {body[:300].decode('utf-8', 'replace')}"
+            said = body[:300].decode("utf-8", "replace")
+            cause = "" if state.gateway_answers else cause_of(said, peer)
+            state.error = f"HTTP {answer.status_code} to {path}: {said.removesuffix(' -')}{cause}"
             raise PeerError(f"{peer} answered {state.error}", answer.status_code)
         state.reached, state.error = time.monotonic(), ""
         return body
@@ -228,6 +232,10 @@ class Peers:
         if echo.nonce != nonce:
             raise PeerError(f"{peer}: nonce {nonce} asked, {echo.nonce} answered", 500)
         return nonce
+
+    async def presented(self, peer: str) -> Presented:
+        """What the peer has in force."""
+        return await self._ask(peer, "GET", "presented", Presented)
 
     async def reach_back(self, peer: str, nonce: str) -> None:
         """Bring a nonce back to the peer that asked for it."""

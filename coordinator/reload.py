@@ -21,6 +21,7 @@ AT_START = (
     "ports",
     "bind",
     "ray",
+    "kuscia",
     "own",
     "state_dir",
     "jobs_dir",
@@ -71,10 +72,19 @@ async def reload(context: Context) -> Reloaded:
         about = {f"{key}_before": value for key, value in _about(old).items()} | _about(new)
         failures = context.store.failures
         context.store.note(time.time(), "reloaded", f"another configuration: {', '.join(changed)}", **about)
+        _note_revocations(context, old, new)
         await context.store.durable(failures)
         context.adopt(new, verifier)
         log.info("configuration taken over", changed=list(changed), **about)
     return done
+
+
+def _note_revocations(context: Context, old: Config, new: Config) -> None:
+    for peer in sorted(set(new.revoked) - set(old.revoked)):
+        why = f"{peer} is trusted no more: nothing of it is let in, open jobs with it end"
+        context.store.note(time.time(), "revoked", why, peer=peer)
+    for peer in sorted(set(old.revoked) - set(new.revoked)):
+        context.store.note(time.time(), "unrevoked", f"{peer} is trusted again", peer=peer)
 
 
 def read(path: Path, old: Config) -> Config:
@@ -94,6 +104,8 @@ def read(path: Path, old: Config) -> Config:
 def _same(name: str, old: Config, new: Config) -> bool:
     if name == "own":  # more slots may come; one that goes may be in use
         return all(set(getattr(old.own, s).items()) <= set(getattr(new.own, s).items()) for s in ("fed", "spu"))
+    if name == "kuscia" and old.kuscia and new.kuscia:  # who the members are may change
+        return new.kuscia.model_copy(update={"signing_keys": old.kuscia.signing_keys}) == old.kuscia
     return bool(getattr(old, name) == getattr(new, name))
 
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import re
 import sqlite3
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -19,7 +19,7 @@ from typing import Any
 
 from coordinator.audit import GENESIS, Link, Record, append
 from coordinator.audit_heads import Head, Witnessed
-from coordinator.failpoints import Step
+from coordinator.failpoints import AnyStep, Step
 from coordinator.group_commit import GroupCommit, explain
 from coordinator.group_commit import StoreError as StoreError
 from coordinator.model import TRANSITIONS, Job, Phase
@@ -56,10 +56,14 @@ _FIELDS = ("attempt", "starts", "prepared_at", "ended_at", "retry_at", "settled"
 class Store:
     """All access to the coordinator's database. One per process; not for use from several threads."""
 
-    def __init__(self, path: Path, signer: Signer, me: str) -> None:
-        """Open or create. Raises StoreError when the file is locked, damaged or not ours."""
+    def __init__(
+        self, path: Path, signer: Signer, me: str, transitions: Mapping[Phase, frozenset[Phase]] = TRANSITIONS
+    ) -> None:
+        """Open or create. `transitions`: phase -> phases it may become.
+
+        Raises StoreError when the file is locked, damaged or not ours."""
         self._q = load_queries()
-        self._signer, self._me, self._path = signer, me, path
+        self._signer, self._me, self._path, self._transitions = signer, me, path, transitions
         self._lock = path.with_suffix(".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +122,7 @@ class Store:
         `since` failures, was lost."""
         return self._group.durable(since)
 
-    def create(self, step: Step, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
+    def create(self, step: AnyStep, job: Job, now: float, why: str, request: tuple[str, str] | None = None) -> None:
         """Write a new job. `request` = (idempotency key, digest of the request) that made it."""
         with self._group.write(step):
             self._db.execute(self._q["insert_job"], self._row(job, now))
@@ -127,14 +131,14 @@ class Store:
             self._event(job, now, "created", why, None)
 
     def save(
-        self, step: Step, old: Job, new: Job, now: float, why: str, request: tuple[str, str] | None = None
+        self, step: AnyStep, old: Job, new: Job, now: float, why: str, request: tuple[str, str] | None = None
     ) -> None:
         """Write a changed job: guarded by the old version and by the transition table. `step` names its failpoints;
         `request` as in `create`.
 
         Raises StaleError (SlotTakenError for a slot in use); then nothing was written.
         """
-        phases = [old.phase] if new.phase is old.phase else [p for p in Phase if new.phase in TRANSITIONS[p]]
+        phases = [old.phase] if new.phase is old.phase else [p for p in Phase if new.phase in self._transitions[p]]
         values = self._row(new, now) | {"old_version": old.version, "from_phases": json.dumps(phases)}
         added = [s for key, s in new.statements.items() if key not in old.statements]
         with self._group.write(step):

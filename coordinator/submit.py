@@ -11,6 +11,7 @@ from coordinator.accept import RefusedError, keep_bundle
 from coordinator.bundle import BundleError, digest, pack, read_job_file, unpack
 from coordinator.context import Context
 from coordinator.failpoints import Step
+from coordinator.kuscia.compile import SPU_LINK
 from coordinator.model import Draft, Job, Phase
 from coordinator.requests import Request, job_of, keyed
 from coordinator.room import no_room
@@ -37,6 +38,10 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
         wanted = read_job_file(files)
     except BundleError as e:
         raise RefusedError(422, str(e)) from e
+    if wanted.pipeline is not None and not config.kuscia:
+        raise RefusedError(422, "job.yaml: pipeline: this consortium is in Ray mode, where a job is a program")
+    if wanted.pipeline is None and config.kuscia:
+        raise RefusedError(422, "job.yaml: pipeline: is missing; in Kuscia mode a job is a pipeline, not a program")
     request = keyed(key, "submit", files=digest(files))
     if known := job_of(context, request):
         return find(context, known), False
@@ -49,7 +54,7 @@ def submit(context: Context, tar: bytes, key: str | None = None) -> tuple[Job, b
         bundle_bytes=len(pack(files)),
         parties=wanted.parties,
         datasets=wanted.datasets,
-        parameters=wanted.parameters,
+        parameters={SPU_LINK: config.timeouts.spu_link_desc} if config.kuscia else wanted.parameters,
         versions=config.versions,
         consortium_digest=config.consortium_digest,
         max_attempts=wanted.max_attempts,
@@ -73,6 +78,7 @@ def _check_wanted(context: Context, parties: tuple[str, ...], datasets: tuple[st
         (config.party not in parties, f"parties: {list(parties)} must include {config.party}, which submits the job"),
         (strangers, f"parties: {strangers} are not members; members are {members}"),
         (gone := sorted(config.departed(parties)), f"parties: {gone} have left the consortium"),
+        (out := sorted(config.shut_out(parties)), f"parties: {config.party} has revoked {out}"),
         (unknown, f"datasets: {config.party} has no {unknown}; it has {sorted(config.datasets)}"),
         (attempts > config.limits.max_attempts, f"max_attempts: {attempts}, at most {config.limits.max_attempts}"),
     ]

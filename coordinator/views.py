@@ -8,15 +8,19 @@ import time
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from coordinator.context import Context
 from coordinator.model import Job, Phase
+from coordinator.release import source_digest
 
 
-def party_phase(job: Job, party: str) -> str:
-    """Phase of a party as far as its signed statements show it here."""
+def party_phase(job: Job, party: str, told: str = "") -> str:
+    """Phase of a party as far as its signed statements show it here, or as its Kuscia node has it (`told`)."""
     if party == job.me or job.phase.terminal:
         return job.phase.value
+    if told:
+        return told
     if outcome := job.outcomes(job.attempt).get(party):
         return f"ended: {outcome.status}"
     if job.phase in (Phase.STARTING, Phase.RUNNING, Phase.ENDING):
@@ -35,6 +39,7 @@ def waits_for_me(job: Job) -> bool:
 def summary(context: Context, job: Job) -> dict[str, Any]:
     """One line of the list of jobs."""
     proposal = job.proposal
+    told = context.kuscia.parties_of(job) if context.kuscia else {}
     return {
         "job_id": job.job_id,
         "name": proposal.name,
@@ -45,7 +50,7 @@ def summary(context: Context, job: Job) -> dict[str, Any]:
         "settled": job.settled,
         "reason": job.reason,
         "created_at": proposal.created_at,
-        "parties": {p: party_phase(job, p) for p in proposal.parties},
+        "parties": {p: party_phase(job, p, told.get(p, "")) for p in proposal.parties},
         "approval_wanted": waits_for_me(job),
         "bundle_ready": context.bundle_path(proposal.program_digest).exists(),
     }
@@ -126,13 +131,23 @@ def _audit_of(context: Context, peer: str) -> dict[str, Any]:
     }
 
 
-def certificate_ends(context: Context) -> dict[str, float]:
-    """When the gateway's certificate ends, and its CA's if the file holds it; Unix seconds, empty if unreadable."""
+def _chain(context: Context) -> list[x509.Certificate]:
+    """The gateway's certificate, and its CA's if the file holds it; empty if unreadable."""
     path = context.config.certificate_file
     try:
-        chain = x509.load_pem_x509_certificates(path.read_bytes()) if path else []
+        return x509.load_pem_x509_certificates(path.read_bytes()) if path else []
     except (OSError, ValueError):
-        return {}
+        return []
+
+
+def certificate_fingerprint(context: Context) -> str | None:
+    """SHA-256 of the gateway's certificate, hexadecimal with colons; None if unreadable."""
+    return next((c.fingerprint(hashes.SHA256()).hex(":").upper() for c in _chain(context)), None)
+
+
+def certificate_ends(context: Context) -> dict[str, float]:
+    """When the gateway's certificate ends, and its CA's if the file holds it; Unix seconds, empty if unreadable."""
+    chain = _chain(context)
     return dict(zip(("gateway", "ca"), (c.not_valid_after_utc.timestamp() for c in chain), strict=False))
 
 
@@ -157,15 +172,21 @@ def status(context: Context) -> dict[str, Any]:
     return {
         "consortium": context.config.consortium,
         "party": context.config.party,
+        "kuscia": {"url": context.kuscia.url, "error": context.kuscia.failing} if context.kuscia else None,
         "members": list(context.config.members),
         "left": sorted(context.config.left),
+        "revoked": sorted(context.config.revoked),
         "consortium_digest": context.config.consortium_digest,
         "versions": context.config.versions,
+        "release": source_digest(),
+        "maintenance": context.config.maintenance and context.config.maintenance.model_dump(mode="json"),
+        "held": hold.text if (hold := context.held(time.time())) else "",
         "peers": peers(context),
         "slots": {"all": context.config.slots, "used": {str(k): j for k, j in context.store.used_slots().items()}},
         "jobs": context.store.phase_counts(),
         "audit": {"seq": head[0] if head else 0, "hash": head[1] if head else ""},
         "certificate_days": certificate_days(context),
+        "certificate": certificate_fingerprint(context),
         "policy": context.config.policy.model_dump(mode="json"),
         "timeouts": context.config.timeouts.model_dump(mode="json"),
         "uptime_s": round(time.monotonic() - context.started, 1),

@@ -11,11 +11,13 @@ import time
 import structlog
 
 from coordinator import driver, policy, views
-from coordinator.actions import Commit
+from coordinator.actions import Action, Commit
+from coordinator.bundle import JOB_FILE
 from coordinator.config import Config
 from coordinator.context import Context
 from coordinator.decide import decide, evolve
 from coordinator.doing import BUNDLE, Doer
+from coordinator.failpoints import Step
 from coordinator.launcher import submission_id
 from coordinator.metrics import Metrics
 from coordinator.model import Driver, Job, Observed, Phase, Silence, Timing
@@ -39,6 +41,15 @@ def timing_of(config: Config) -> Timing:
     )
 
 
+def of_the_other_mode(job: Job, now: float) -> list[Action]:
+    """A job of the time before the consortium went over to another mode: nothing of it begins any more."""
+    wanted = job.cancels() or now >= job.proposal.deadline
+    if job.phase not in (Phase.PROPOSED, Phase.APPROVED) or not wanted:
+        return []
+    why = "the consortium is in another mode now: submit it anew"
+    return [Commit(Step.CLOSED, why, phase=Phase.CANCELLED, changes={"settled": True})]
+
+
 class Worker:
     """Brings every job forward."""
 
@@ -48,8 +59,11 @@ class Worker:
         self._running: set[str] = set()
         self._steps: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, float] = {}  # job -> when to look again at the latest
-        self._doer = Doer(context, self.enqueue, self._wake)
+        self._doer = self._make_doer()
         self._closing = False
+
+    def _make_doer(self) -> Doer:
+        return Doer(self._c, self.enqueue, self._wake)
 
     def enqueue(self, job_id: str) -> None:
         """Look at a job soon."""
@@ -101,20 +115,25 @@ class Worker:
         while job := self._c.store.load(job_id):
             self._c.keep_terms(job)
             before = self._c.store.failures
-            seen = await self._observe(job)
+            ours = (job.proposal.program == JOB_FILE) is bool(self._c.kuscia)
+            actions = await self._look(job) if ours else of_the_other_mode(job, time.time())
             if self._c.store.failures != before:
                 continue  # what was read may never have been written
-            for action in decide(job, seen):
+            for action in actions:
                 if isinstance(action, Commit):
                     await self._commit(job, action)
                     break
                 self._doer.act(job, action)
             else:
+                now = time.time()
                 if job.phase.active:
-                    self._wake(job_id, seen.now + self._c.config.timeouts.heartbeat_s)
-                if pause_ends := self._doer.next_try(job, seen.now):
+                    self._wake(job_id, now + self._c.config.timeouts.heartbeat_s)
+                if pause_ends := self._doer.next_try(job, now):
                     self._wake(job_id, pause_ends)
                 return
+
+    async def _look(self, job: Job) -> list[Action]:
+        return decide(job, await self._observe(job))
 
     async def _commit(self, job: Job, step: Commit) -> None:
         new = evolve(job, step, lambda draft: self._c.signer.statement(job.job_id, draft))
@@ -145,11 +164,16 @@ class Worker:
         judged = policy.judge(c.config, job, now)
         if judged.look_again_at:
             self._wake(job.job_id, judged.look_again_at)
+        if hold := c.held(now):
+            self._wake(job.job_id, hold.until)
         return Observed(
             now=now,
             timing=timing_of(c.terms_of(job)),
             consortium_digest=c.config.consortium_digest,
             left=c.config.departed(job.proposal.parties),
+            revoked=c.config.shut_out(job.proposal.parties),
+            held=hold.text if hold else "",
+            maintenance=bool(c.config.maintenance and c.config.maintenance.open(now)),
             driver=looked_at,
             checks=c.checks.get(job.job_id),
             ways=c.ways_proved.get(job.job_id),
@@ -168,11 +192,11 @@ class Worker:
 
     async def _driver(self, job: Job) -> Driver:
         name = submission_id(job.job_id, job.attempt)
-        if self._doer.launching(job):
-            return Driver("launching")
         if why := self._doer.launch_refused.get(name):
             return Driver("failed", why, "launch-refused")
-        return await driver.observe(self._c, job)
+        launching = self._doer.launching(job)
+        found = await driver.observe(self._c, job)  # during a launch too: it may hang in a Ray that stands still
+        return Driver("launching") if launching else found
 
     def _silent(self, job: Job, mono: float) -> dict[str, Silence]:
         """Since when each peer has not shown this attempt alive or has not answered us, whichever is longer ago."""

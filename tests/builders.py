@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,25 @@ def model(
         settings=StackSettings.model_validate({"gateway": {"bind": "127.0.0.1", "port": 18443}, **(settings or {})}),
         workspace=Path("/workspace"),
     )
+
+
+HOST_KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"x" * 32).decode()
+
+
+def machine(address: str, **more: Any) -> dict[str, Any]:
+    """A host of `placement: ssh`."""
+    return {"address": address, "host_keys": [HOST_KEY], **more}
+
+
+def on_hosts(workers: int = 0, **overrides: Any) -> dict[str, Any]:
+    """Stack settings of `placement: ssh`: head 10.0.0.5, gateway 10.0.0.4, workers from 10.0.0.10; `ssh` adds."""
+    ssh = {
+        "head": machine("10.0.0.5"),
+        "gateway": machine("gateway.example", inside="10.0.0.4"),
+        "workers": [machine(f"10.0.0.{10 + k}") for k in range(workers)],
+        **overrides.pop("ssh", {}),
+    }
+    return {"placement": "ssh", "workers": workers, "ssh": ssh, **overrides}
 
 
 def secrets(own: str = "alice") -> Secrets:

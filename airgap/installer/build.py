@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from airgap.installer import go
@@ -22,11 +23,20 @@ COMMAND = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 EXEC = "python/cmd/pulumi-language-python-exec"
 
 
-def pin(pattern: str) -> str:
-    """One value out of go.mod, so that a version is written in one place only."""
-    found = re.search(pattern, (HERE / "go.mod").read_text(), re.MULTILINE)
+ENVIRONMENT = {
+    "CGO_ENABLED": "0",  # one static file that needs no C compiler
+    "GOFLAGS": "-mod=readonly",  # go.sum is the pin: fail rather than resolve anew
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+"""What go is run with besides the environment."""
+
+
+def pin(pattern: str, folder: Path = HERE) -> str:
+    """One value out of the folder's go.mod, so that a version is written in one place only."""
+    found = re.search(pattern, (folder / "go.mod").read_text(), re.MULTILINE)
     if not found:
-        raise InstallError(f"{HERE / 'go.mod'} has no line like {pattern}")
+        raise InstallError(f"{folder / 'go.mod'} has no line like {pattern}")
     return found.group(1)
 
 
@@ -34,13 +44,13 @@ VERSION = pin(r"pulumi/pkg/v3 (v\S+)")
 FLAGS = ["-trimpath", "-ldflags", f"-s -w -X {SDK}/go/common/version.Version={VERSION}"]
 
 
-def digest() -> str:
+def digest(folder: Path = HERE, flags: Sequence[str] = FLAGS) -> str:
     """Names the build: it changes with whatever changes the binary."""
     h = hashlib.sha256()
     for part in (
-        (HERE / "go.mod").read_bytes(),
-        (HERE / "go.sum").read_bytes(),
-        "\0".join(FLAGS).encode(),
+        (folder / "go.mod").read_bytes(),
+        (folder / "go.sum").read_bytes(),
+        "\0".join(flags).encode(),
         f"{platform.system()}-{platform.machine()}".encode(),
     ):
         h.update(hashlib.sha256(part).digest())
@@ -66,13 +76,7 @@ def compile_cli(command: str, work: Path, made: Path) -> None:
     """Runs go in ``work``; writes bin/pulumi and the SDK's program runner into ``made``."""
     for name in ("go.mod", "go.sum"):
         shutil.copy(HERE / name, work / name)
-    env = {
-        **os.environ,
-        "CGO_ENABLED": "0",  # one static file that needs no C compiler
-        "GOFLAGS": "-mod=readonly",  # go.sum is the pin: fail rather than resolve anew
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
+    env = {**os.environ, **ENVIRONMENT}
     args = [command, "build", "-v", *FLAGS, "-o", str(made / "bin" / "pulumi"), COMMAND]
     print(
         f"airgap: building Pulumi {VERSION} with {command} (minutes the first time)",
@@ -95,8 +99,8 @@ def compile_cli(command: str, work: Path, made: Path) -> None:
     shutil.copyfile(runner, made / "bin" / runner.name)
 
 
-def run_with_progress(args: list[str], cwd: Path, env: dict[str, str]) -> None:
-    """Runs ``go build -v``, showing counts: its own output is a line for each of 1,650 packages."""
+def run_with_progress(args: list[str], cwd: Path, env: dict[str, str], who: str = "airgap") -> None:
+    """Runs ``go build -v``, showing counts: its own output is a line for each of far over 1,000 packages."""
     tty = sys.stderr.isatty()
     start = shown = time.monotonic()
     downloaded = compiled = 0
@@ -119,4 +123,4 @@ def run_with_progress(args: list[str], cwd: Path, env: dict[str, str]) -> None:
         print(file=sys.stderr)
     if child.returncode:
         raise InstallError("go build failed:\n  " + "\n  ".join(tail))
-    print(f"airgap: built in {time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(f"{who}: built in {time.monotonic() - start:.0f} s", file=sys.stderr)

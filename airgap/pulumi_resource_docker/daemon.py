@@ -16,6 +16,8 @@ class Daemon:
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         self._config = config or {}
         self._local = threading.local()
+        self._opening = threading.Lock()
+        self._forwarded = ""
         self.cancelled = threading.Event()
 
     @property
@@ -40,8 +42,22 @@ class Daemon:
                     client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
                     verify=True,
                 )
-            self._local.client = docker.APIClient(base_url=self.host, version="auto", timeout=REQUEST_SECONDS, tls=tls)
+            self._local.client = docker.APIClient(
+                base_url=self._address(), version="auto", timeout=REQUEST_SECONDS, tls=tls
+            )
         return self._local.client
+
+    def _address(self) -> str:
+        """The host, or the socket that leads to it over SSH; one for all threads, which ends with this process."""
+        if not self.host.startswith("ssh://"):
+            return self.host
+        from consortium.engine_socket import EngineSocket
+
+        with self._opening:
+            if not self._forwarded:
+                self._socket = EngineSocket(self.host)
+                self._forwarded = self._socket.open()
+        return self._forwarded
 
     def post(self, path: str, body: dict[str, Any]) -> None:
         """A request that docker-py has no function for, with docker-py's errors."""

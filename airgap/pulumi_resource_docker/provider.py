@@ -7,7 +7,7 @@ import json
 from airgap.pulumi_resource_docker.table import Failure, On, Prop, Shape, Table, check, refuse
 from airgap.pulumi_resource_docker.wire import UNKNOWN, Props
 
-SCHEMES = ("unix://", "tcp://", "http://", "https://")
+SCHEMES = ("unix://", "tcp://", "ssh://", "http://", "https://")
 # The SDK's and the engine's own, not properties of the daemon.
 INTERNAL = ("version", "pluginDownloadURL")
 FILES = "write it to a file and give the folder as cert_path"
@@ -37,7 +37,7 @@ PROVIDER: Table = {
     "certMaterial": refuse(Shape.TEXT, FILES, private=True),
     "keyMaterial": refuse(Shape.TEXT, FILES, private=True),
     "registryAuth": refuse(Shape.OBJECTS, "pull the image with `docker login` beforehand", ([],)),
-    "sshOpts": refuse(Shape.TEXTS, "ssh:// hosts are not served; forward the socket", ([],)),
+    "sshOpts": refuse(Shape.TEXTS, "put them into the configuration of ssh", ([],)),
 }
 
 

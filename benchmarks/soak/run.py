@@ -22,10 +22,10 @@ from tests.load.gateway_rig import GatewayRig
 
 PAUSE_S = (2.0, 8.0)
 HOLD_S = (1.0, 12.0)
-RECOVER_S = 300.0
+RECOVER_S = 150.0
 """From a fault's undoing until a job of every party has succeeded: a queue of jobs may wait before it, a peer that was
 away is tried again after 5 s, a coordinator that was killed is a process's start away."""
-END_S = START_WITHIN_S + 300.0
+END_S = START_WITHIN_S + 180.0
 """From submission to the end with every signature: the wait for its start, twice start_window_s (20 s, two attempts), a
 fault of HOLD_S in the middle of each, peer_lost_after_s, and a slow machine."""
 SUBMIT_S = 60.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SAMPLE_S, POLL_S, TELL_S, AUDIT_S = 2.0, 3.0, 5.0, 30.0
 REST_S = 30.0
-COMMAND_S = 600.0
+COMMAND_S = 300.0
 """A hang: a backup takes a second or two, and two minutes where forty processes want each core."""
 _PAGES = ("/", "/metrics", "/healthz", "/api/v1/status", "/api/v1/jobs")
 

@@ -13,7 +13,27 @@ from rich.markup import escape
 
 from consortium.cli._completion import own_parties
 from consortium.errors import EXIT_FAILED, ConsortiumError
+from consortium.text import visible
 from consortium.workspace import Workspace
+
+__all__ = [
+    "JsonOption",
+    "PartyOption",
+    "WorkspaceOption",
+    "YesOption",
+    "ago",
+    "confirm",
+    "emit",
+    "emit_differences",
+    "err",
+    "open_workspace",
+    "out",
+    "progress",
+    "remember_workspace",
+    "report",
+    "say",
+    "visible",
+]
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -36,8 +56,8 @@ PartyOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
+err = Console(highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 _given: dict[str, Path | None] = {"workspace": None}
 
@@ -79,12 +99,9 @@ def say(text: str) -> None:
     out.print(escape(text))
 
 
-def visible(text: str) -> str:
-    """A stranger's text for a terminal: control characters and invisible ones are spelt out.
-
-    A program could otherwise hide lines from the person who approves it.
-    """
-    return "".join(c if c in "\n\t" or c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+def progress(line: str) -> None:
+    """One step of long work, beside what the command prints in the end. Whatever the line holds is shown as text."""
+    err.print(f"  {escape(visible(line))}", style="dim")
 
 
 def report(error: ConsortiumError, *, as_json: bool = False) -> None:

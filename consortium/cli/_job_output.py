@@ -96,11 +96,18 @@ def status(found: Mapping[str, Any]) -> None:
             _number(peer.get("round_trip_ms"), "ms"),
             _safe(peer.get("error") or ""),
         )
-    out.print(grid, soft_wrap=False)
+    if found.get("peers"):
+        out.print(grid, soft_wrap=False)
     for name, peer in found.get("peers", {}).items():
         if fault := peer.get("audit", {}).get("fault"):
             out.print(f"[red]audit[/]        {_safe(name)}: {_safe(fault)}")
-    slots = found.get("slots", {})
+    if revoked := found.get("revoked"):
+        out.print(f"[red]revoked[/]      {_safe(', '.join(revoked))}")
+    if held := found.get("held"):
+        out.print(f"[red]held[/]         no attempt begins here {_safe(held)}")
+    if kuscia := found.get("kuscia"):
+        say(f"kuscia       {visible(str(kuscia['url']))}  {visible(str(kuscia['error'])) or 'answers'}")
+    slots = found.get("slots", {}) if not kuscia else {}
     if isinstance(slots, Mapping) and slots:
         used = slots.get("used", {})
         say(f"slots        {len(used)} of {slots.get('all')} in use")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -11,6 +14,9 @@ from consortium.cli._common import JsonOption, WorkspaceOption, emit, open_works
 from consortium.documents import lint, load_consortium, read_workspace
 from consortium.errors import DocumentErrors
 
+if TYPE_CHECKING:
+    from consortium.gitops.strict import Strict
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -18,15 +24,26 @@ def register(app: typer.Typer) -> None:
     app.command(name="timeouts")(show_timeouts)
 
 
-def lint_documents(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def lint_documents(
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What a bank would ask besides: docs/gitops.md lists the checks.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check every document of the workspace, and every rule between them.
 
     Changes nothing. Exit code 3 if there is anything to mend.
 
     Example: `consortium lint --json`
+
+    Example: `consortium lint --strict`
     """
     root = open_workspace(workspace).root
     problems = lint(root)
+    policy = _strict(root) if strict else None
+    if policy:
+        problems += policy.findings
     if problems:
         raise DocumentErrors(problems)
     documents = read_workspace(root)
@@ -35,7 +52,20 @@ def lint_documents(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
         *(document.file.name for document in documents.parties.values()),
         *(stack.file.name for stack in documents.stacks.values()),
     ]
-    emit({"problems": [], "checked": checked}, as_json, lambda: say(f"no errors in {', '.join(checked)}"))
+    excepted = policy.as_rows() if policy else []
+
+    def human() -> None:
+        say(f"no errors in {', '.join(checked)}")
+        for exception in excepted:
+            say("excepted: {check} at {where}: {reason}".format(**exception))
+
+    emit({"problems": [], "checked": checked, **({"excepted": excepted} if strict else {})}, as_json, human)
+
+
+def _strict(root: Path) -> Strict:
+    from consortium.gitops.strict import strict
+
+    return strict(root)
 
 
 def show_timeouts(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -24,6 +24,9 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The workspace to make.")],
     name: Annotated[str, typer.Option(help="The consortium's name, a DNS label.")] = "demo",
     member: Annotated[list[str] | None, typer.Option(help="A party; once for each. Default: alice, bob.")] = None,
+    mode: Annotated[
+        Literal["ray", "kuscia"], typer.Option(help="How SecretFlow runs: docs/kuscia.md says when to use which.")
+    ] = "ray",
     force: Annotated[bool, typer.Option("--force", help="Replace files that were edited.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +38,7 @@ def init(
     """
     from consortium.founding import found
 
-    outcome = found(folder, name, member or ["alice", "bob"], force=force)
+    outcome = found(folder, name, member or ["alice", "bob"], force=force, mode=mode)
     emit({"workspace": str(folder.resolve()), "files": outcome}, as_json, lambda: _say_files(folder, outcome))
 
 
@@ -62,7 +65,6 @@ def join(
         Literal["person", "approve", "deny"] | None,
         typer.Option(help="What becomes of the others' jobs that no rule of the policy fits: first, a person decides."),
     ] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="A new gateway certificate from the own CA.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +87,6 @@ def join(
         bind=bind,
         operator_port=operator_port,
         policy=policy,
-        renew=renew,
     )
     joined = run(place, party, wishes)
     data = {**asdict(joined), "party_file": str(joined.party_file), "stack_file": str(joined.stack_file)}
@@ -95,6 +96,8 @@ def join(
         say(f"public:  {joined.party_file}  (send it to every member)")
         say(f"private: {joined.stack_file}  (secrets encrypted), {place.private}")
         say(f"CA fingerprint, to be compared by voice: {joined.ca_fingerprint}")
+        if joined.kuscia_fingerprint:
+            say(f"and that of its Kuscia node: {joined.kuscia_fingerprint}")
         say(f"the gateway's certificate is valid for {joined.gateway_days_left} days")
 
     emit(data, as_json, human)

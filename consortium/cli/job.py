@@ -32,7 +32,7 @@ class JobDidNotSucceed(ConsortiumError):
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Submit, approve, watch and end jobs.", no_args_is_help=True)
-    for command in (submit, approve, deny, cancel, wait, logs, result):
+    for command in (submit, approve, deny, cancel, suspend, restart, wait, logs, result):
         group.command()(command)
     group.command(name="list")(list_jobs)
     group.command(name="status")(job_status)
@@ -139,7 +139,41 @@ def cancel(
 
     Example: `consortium job cancel 20260101-psi-abcdef`
     """
-    found = coordinator(workspace, party, api).post(f"/jobs/{job}/cancel", data={"reason": reason})
+    _ask(coordinator(workspace, party, api), job, "cancel", reason, as_json)
+
+
+def suspend(
+    job: JobArgument,
+    reason: ReasonOption = "",
+    party: PartyOption = None,
+    api: ApiOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a running job at every party for now; in Kuscia mode only.
+
+    Example: `consortium job suspend 20260101-psi-abcdef --reason "maintenance tonight"`
+    """
+    _ask(coordinator(workspace, party, api), job, "suspend", reason, as_json)
+
+
+def restart(
+    job: JobArgument,
+    reason: ReasonOption = "",
+    party: PartyOption = None,
+    api: ApiOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a suspended job, from the tasks that had not succeeded; in Kuscia mode only.
+
+    Example: `consortium job restart 20260101-psi-abcdef`
+    """
+    _ask(coordinator(workspace, party, api), job, "restart", reason, as_json)
+
+
+def _ask(own: Coordinator, job: str, verb: str, reason: str, as_json: bool) -> None:
+    found = own.post(f"/jobs/{job}/{verb}", data={"reason": reason})
     emit(found, as_json, lambda: show.one_line(found, job))
 
 

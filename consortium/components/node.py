@@ -29,7 +29,8 @@ class NodeModel:
     networks: Networks
     state: docker.Volume
     jobs: docker.Volume
-    access: docker.Volume
+    access: docker.Volume | None = None
+    """The gateway's access log; None where there is no gateway."""
 
 
 class Node(pulumi.ComponentResource):
@@ -38,7 +39,7 @@ class Node(pulumi.ComponentResource):
     def __init__(self, name: str, node: NodeModel, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("consortium:index:Node", name, None, opts)
         model, host = node.model, node.host
-        limits = model.settings.resources.for_role(host.role)
+        limits = model.limits_of(host.role)
         self.container = docker.Container(
             name,
             name=f"{model.consortium.name}-{host.name}",
@@ -55,7 +56,7 @@ class Node(pulumi.ComponentResource):
             healthcheck=HEALTH,
             networks_advanced=_networks(node),
             volumes=_volumes(node),
-            ports=_ports(model) if host.role == "gateway" else None,
+            ports=_ports(model, host),
             log_driver="json-file",
             log_opts={"max-size": "10m", "max-file": "3"},
             labels=labels(docker.ContainerLabelArgs, model, role=host.role),
@@ -67,18 +68,24 @@ class Node(pulumi.ComponentResource):
 
 def _networks(node: NodeModel) -> list[docker.ContainerNetworksAdvancedArgs]:
     inside = docker.ContainerNetworksAdvancedArgs(name=node.networks.inside.name, aliases=[node.host.name])
+    if node.networks.desk:
+        return [inside, docker.ContainerNetworksAdvancedArgs(name=node.networks.desk.name)]
     if node.host.role != "gateway":
-        return [inside]
+        ray = node.model.settings.ray
+        more = [ray.network] if ray and ray.network and node.host.role == "head" else []
+        return [inside, *(docker.ContainerNetworksAdvancedArgs(name=name) for name in more)]
     return [inside, docker.ContainerNetworksAdvancedArgs(name=node.networks.outside.name)]
 
 
 def _volumes(node: NodeModel) -> list[docker.ContainerVolumeArgs]:
     is_head = node.host.role == "head"
+    jobs = docker.ContainerVolumeArgs(volume_name=node.jobs.name, container_path=str(JOBS_DIR))
+    state = docker.ContainerVolumeArgs(volume_name=node.state.name, container_path=str(STATE_DIR))
+    if node.access is None:  # Kuscia's head, which runs no program and sees no dataset
+        return [jobs, state]
     access = docker.ContainerVolumeArgs(volume_name=node.access.name, container_path=str(ACCESS_DIR), read_only=is_head)
     if node.host.role == "gateway":
         return [access]
-    jobs = docker.ContainerVolumeArgs(volume_name=node.jobs.name, container_path=str(JOBS_DIR))
-    state = docker.ContainerVolumeArgs(volume_name=node.state.name, container_path=str(STATE_DIR))
     data = [
         docker.ContainerVolumeArgs(host_path=str(path), container_path=str(data_path(name, path)), read_only=True)
         for name, path in node.model.dataset_paths().items()
@@ -86,8 +93,13 @@ def _volumes(node: NodeModel) -> list[docker.ContainerVolumeArgs]:
     return [jobs, *([state, access] if is_head else []), *data]
 
 
-def _ports(model: Model) -> list[docker.ContainerPortArgs]:
+def _ports(model: Model, host: Host) -> list[docker.ContainerPortArgs] | None:
     gateway, operator = model.settings.gateway, model.settings.operator
+    if model.kuscia:
+        inside = ports.COORDINATOR_OPERATOR_PORT
+        return [docker.ContainerPortArgs(internal=inside, external=operator.port, ip=operator.bind)]
+    if host.role != "gateway":
+        return None
     return [
         docker.ContainerPortArgs(internal=ports.GATEWAY_PUBLIC_PORT, external=gateway.port, ip=gateway.bind),
         docker.ContainerPortArgs(internal=ports.GATEWAY_OPERATOR_PORT, external=operator.port, ip=operator.bind),

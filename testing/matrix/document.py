@@ -25,10 +25,7 @@ every job, and a job without a fault must succeed.
 | preparing | the struck party's checks run: they are made 3 s longer, so the strike is inside them |
 | starting | both drivers are launched and load: their program takes 4 s longer before it asks for its session |
 | running | both drivers are connected (`sf.init` is done) |
-| ending | the struck party has signed its outcome; the other's program goes on for 6 s |
-
-Now and then `sf.shutdown` of the struck party waits for the other's program. Then the phase `ending` is over before
-anything can strike, and the case is `not run`.
+| ending | the struck party has signed its outcome; behind the barrier of `sf.shutdown` the other's driver stays 12 s |
 
 A phase is seen by asking the operator's API, every 50 ms or less often: the strike comes up to some 0.3 s after the
 phase was seen. What a fault does before it is in force (a gateway that is restarted, say) comes on top of that.

@@ -6,21 +6,31 @@ import json
 
 from testing.matrix.cases import Case, Phase, Role
 
-LOAD_S, RUN_S, LINGER_S = 4.0, 10.0, 6.0
+LOAD_S, RUN_S, LINGER_S = 4.0, 10.0, 12.0
 
 PROGRAM = """
 import json
 import time
 
+import secretflow
+
 from coordinator.session import session
 
 parameters = json.loads('''PARAMETERS''')
+
+
+def last_to_leave(leave=secretflow.shutdown):
+    leave()
+    time.sleep(parameters["linger_s"])
+
+
 time.sleep(parameters["load_s"])
 with session() as s:
     time.sleep(parameters["run_s"])
-    if s.settings.party == parameters["lingers"]:
-        time.sleep(parameters["linger_s"])
     s.result({"done": True})
+    if s.settings.party == parameters["lingers"]:
+        # sf.shutdown ends with a barrier: only behind it can one party's driver outlive the other's
+        secretflow.shutdown = last_to_leave
 """
 JOB = """
 name: matrix

@@ -141,5 +141,6 @@ def test_provider_configuration() -> None:
     """What is not a string comes as JSON; values that ask for nothing are no failure."""
     assert check_config({"host": "tcp://h:2376", "certPath": "/c", "version": "5.2.0"}) == []
     assert check_config({"disableDockerDaemonCheck": "true", "registryAuth": "[]"}) == []
-    assert "ssh" in str(check_config({"host": "ssh://h"}))
+    assert check_config({"host": "ssh://h"}) == []
+    assert "unix://" in str(check_config({"host": "npipe://h"}))
     assert "host" in str(check_config({"context": "remote"}))

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from consortium import cli
-from consortium.cli._common import emit, report, visible
+from consortium.cli._common import emit, err, report, say, visible
 from consortium.cli.founding import parse_endpoint
 from consortium.errors import EXIT_CODES, EXIT_UNREACHABLE, UsageError
 from consortium.timeouts import TABLE
@@ -103,6 +103,7 @@ TEXT_ONLY = {
     "job logs": "what a program printed is text; nothing is added to it",
     "demo up": "a show for a person; the workspaces it leaves are asked with the other commands",
     "demo down": "a show for a person",
+    "hosts tunnel": "it prints nothing that a program would read, and ends by a signal",
 }
 
 
@@ -297,8 +298,8 @@ def test_join_says_what_it_made(command: Command, tmp_path: Path, monkeypatch: p
     said = command(*arguments)
     assert "AA:BB" in said.out
     assert asked[0] == joining.Wishes(("h", 1), {"a": "parties/x.csv", "b": "/data/y.csv"}, policy="approve")
-    assert command("join", "alice", "--renew", "--json").json()["ca_fingerprint"] == "AA:BB"
-    assert asked[1].renew
+    assert command("join", "alice", "--json").json()["ca_fingerprint"] == "AA:BB"
+    assert asked[1] == joining.Wishes()
 
 
 def test_submit_packs_the_folder(command: Command, api: Api, tmp_path: Path) -> None:
@@ -527,3 +528,11 @@ def test_an_error_that_quotes_a_stranger_cannot_speak_to_the_terminal(capsys: py
     shown = "".join(capsys.readouterr())
     assert {c for c in shown if not c.isprintable() and c != "\n"} == set()
     assert "<U+001B>[2J" in shown
+
+
+def test_a_fingerprint_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich takes `:CD:` for the picture of a disc; two people read this to one another over the telephone."""
+    say("1E:CD:5E :smile:")
+    err.print("AF:CD:00", end="")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("1E:CD:5E :smile:\n", "AF:CD:00")

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from consortium.converge import _child_urn, changes, role_digests
+from consortium.converge import Converge, role_digests
+from consortium.engine_log import child_urn
+from consortium.reasons import changes
 
 
 def inputs(**overrides: Any) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def test_an_edited_role_always_has_another_digest(tmp_path: Path) -> None:
 
 def test_progress_is_shown_on_the_resources_own_row() -> None:
     parent = "urn:pulumi:alice::consortium::consortium:index:Institution::alice"
-    assert _child_urn(parent, "alice-converge") == (
+    assert child_urn(parent, Converge._resource_type_name, "alice-converge") == (
         "urn:pulumi:alice::consortium::consortium:index:Institution$"
         "pulumi-python:dynamic/consortium:Converge::alice-converge"
     )

@@ -16,6 +16,7 @@ from consortium import trust
 from consortium.documents import lint, load_consortium, load_model, load_party
 from consortium.errors import DocumentErrors
 from consortium.yamlfile import YamlFile, parse_yaml
+from tests.builders import machine, on_hosts
 from tests.consortium import builders
 
 
@@ -62,19 +63,22 @@ def with_policy(**rule: Any) -> dict[str, Any]:
     return with_settings(policy={"rules": [{"name": "r", **rule}]})
 
 
+HOSTS = on_hosts()
+
+
 def with_settings(**overrides: Any) -> dict[str, Any]:
     return S(settings=builders.settings(**overrides))
 
 
 # ruff: noqa: E501 a table is read by columns
 WRONG = {
+    "type of no column": ({"alice": P("alice", datasets={"a": {"columns": ["id", "age"], "types": {"aged": "int"}}})}, ["alice.yaml:", "a type of a column that the dataset has not", "aged", "id, age", "did you mean age?"]),
     "misspelt field": ({"consortium": {**C(), "slot": 2}}, ["consortium.yaml:", "unknown field slot", "did you mean slots?"]),
     "missing field": ({"consortium": {"name": "demo"}}, ["members is missing", "versions is missing"]),
     "range as version": ({"consortium": C(versions={**builders.VERSIONS, "ray": ">=2.9"})}, ["versions.ray", ">=2.9"]),
     "latest": ({"consortium": C(versions={**builders.VERSIONS, "spu": "latest"})}, ["versions.spu", "no `latest`"]),
     "unquoted version": ({"consortium": C(versions={**builders.VERSIONS, "python": 3.11})}, ["versions.python", '"3.11"']),
     "name no DNS label": ({"consortium": C(name="Demo_1")}, ["name", "Demo_1", "lower-case letters"]),
-    "kuscia": ({"consortium": C(mode="kuscia")}, ["mode", "not available yet"]),
     "unknown mode": ({"consortium": C(mode="rai")}, ["'ray' or 'kuscia'", "did you mean ray?"]),
     "member twice": ({"consortium": C(members=["alice", "bob", "alice"])}, ["members[2]", "stands twice"]),
     "one member": ({"consortium": C(members=["alice"])}, ["members", "at least 2 entries"]),
@@ -111,8 +115,24 @@ WRONG = {
     "misspelt in null or": ({"stack": with_settings(package_mirror={"pipp": None})}, ["settings.package_mirror", "did you mean pip?"]),
     "settings no map in a map": ({"stack": with_settings(gateway=7)}, ["settings.gateway", "7"]),
     "merge as value": ({"bob": "a: <<\n"}, ["not plain YAML"]),
-    "ssh": ({"stack": with_settings(placement="ssh")}, ["placement", "not available yet"]),
+    "ssh without hosts": ({"stack": with_settings(placement="ssh")}, ["settings", "needs the hosts under `ssh`"]),
+    "hosts of another placement": ({"stack": with_settings(**{**HOSTS, "placement": "docker"})}, ["hosts under `ssh` are for placement: ssh"]),
+    "no SSH key": ({"stack": with_settings(**HOSTS)}, ["consortium:sshKey is missing", "consortium hosts key --party alice"]),
+    "SSH key in clear": ({"stack": S(settings=builders.settings(**HOSTS), sshKey="-----BEGIN")}, ["sshKey stands in clear text", "(not shown)"]),
+    "fewer hosts than workers": ({"stack": with_settings(**{**HOSTS, "workers": 2})}, ["workers is 2", "names 0 hosts"]),
+    "two nodes on a host": ({"stack": with_settings(**on_hosts(ssh={"head": machine("10.0.0.4")}))}, ["same inside address 10.0.0.4", "carries one node"]),
+    "no host for the gateway": ({"stack": with_settings(placement="ssh", workers=0, ssh={"head": machine("10.0.0.5")})}, ["ssh.gateway is missing"]),
+    "host key cut": ({"stack": with_settings(**on_hosts(ssh={"head": machine("10.0.0.5", host_keys=["ssh-ed25519 AAAA"])}))}, ["ssh.head.host_keys[0]", "ssh-ed25519 AAAA", "cut or changed"]),
+    "no host key": ({"stack": with_settings(**on_hosts(ssh={"head": machine("10.0.0.5", host_keys=[])}))}, ["ssh.head.host_keys", "at least 1"]),
+    "host name alone": ({"stack": with_settings(**on_hosts(ssh={"head": machine("head.example")}))}, ["ssh.head", "`inside` is needed", "IPv4"]),
+    "host that is an option": ({"stack": with_settings(**on_hosts(ssh={"head": machine("-oProxyCommand=x", inside="10.0.0.5")}))}, ["ssh.head.address", "host name"]),
+    "data at home": ({"alice": P("alice", datasets={"a": {}}), "stack": with_settings(**HOSTS, datasets={"a": {"path": "/home/x/a.csv"}})}, ["datasets.a.path", "/srv/consortium/a.csv"]),
+    "data beside the workspace": ({"alice": P("alice", datasets={"a": {}}), "stack": with_settings(**HOSTS, datasets={"a": {"path": "data/a.csv"}})}, ["datasets.a.path", "an absolute path"]),
+    "GPUs of a container": ({"stack": with_settings(resources={"worker": {"memory_mb": 64, "cpus": 1, "gpus": 1}})}, ["gpus", "placement: ssh"]),
     "one port for two": ({"stack": with_settings(operator={"bind": "172.17.0.1", "port": 18443})}, ["172.17.0.1:18443"]),
+    "revokes a stranger": ({"stack": with_settings(revoked=["bbo"])}, ["settings.revoked[0]", "only a peer", "did you mean bob?"]),
+    "revokes itself": ({"stack": with_settings(revoked=["alice"])}, ["settings.revoked[0]", "only a peer", "other members"]),
+    "revokes twice": ({"stack": with_settings(revoked=["bob", "bob"])}, ["settings.revoked[1]", "revoked twice"]),
     "bind no address": ({"stack": with_settings(operator={"bind": "eth0", "port": 1})}, ["operator.bind", "eth0"]),
     "yes to unnamed data": ({"stack": with_policy(verdict="approve")}, ["policy.rules[0]", "must say which datasets"]),
     "no to no data": ({"stack": with_policy(verdict="deny", datasets=[])}, ["fits no job"]),
@@ -230,7 +250,7 @@ def test_a_gateway_certificate_of_another_ca_is_refused(tmp_path: Path) -> None:
     other = trust.issue_gateway(trust.make_ca("alice", "demo"), "alice", "demo").certificate
     text = report(builders.write(tmp_path, stack=S(gatewayCertificate=other)))
     assert "not issued by a CA of the party file" in text
-    assert "--renew" in text
+    assert "consortium rotate certificate" in text
 
 
 def test_huge_files_links_and_devices_are_not_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import NameOID
 
 from consortium import trust
-from consortium.trust_checks import ca_problems, gateway_problems
+from consortium.trust_checks import ca_problems, gateway_problems, issued_by
 
 NOW = datetime.now(UTC)
 CA = trust.make_ca("alice", "demo")
@@ -173,6 +173,15 @@ def test_signing_keys_and_tokens() -> None:
         trust.signing_public_key(CA.key)
     assert len({trust.new_token() for _ in range(50)}) == 50
     assert len(trust.new_token()) >= 43
+
+
+def test_who_issued_a_certificate_is_told_from_pem_too() -> None:
+    other = trust.make_ca("alice", "demo")
+    assert issued_by(GATEWAY.certificate, CA.certificate)
+    assert issued_by(x509.load_pem_x509_certificate(GATEWAY.certificate.encode()), CA.certificate)
+    assert not issued_by(GATEWAY.certificate, other.certificate)
+    assert not issued_by("no certificate", CA.certificate)
+    assert trust.private_key_digest(CA.key) == trust.key_digest(CA.certificate) != trust.key_digest(other.certificate)
 
 
 def test_no_private_key_shows_in_a_repr() -> None:

@@ -32,6 +32,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from coordinator.app import Coordinator
+from coordinator.authorities import authorities
 from coordinator.context import open_context
 
 GATEWAY_TOKEN = "gateway-token-of-a-party"
@@ -113,6 +114,10 @@ class FakeRay:
         self._running: set[str] = set()  # a long run has thousands of drivers, few of which are worth a look
         self.version, self.down, self.submits, self.refuse = "2.9.3", False, 0, ""
         self.logs = Path(os.environ.get("TMPDIR", "/tmp"))
+        self.stops_at_launch = False
+        """Stand still, as a stopped process does, from the next launch on until `goes_on` is set."""
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     def app(self) -> Starlette:
         return Starlette(
@@ -132,6 +137,9 @@ class FakeRay:
     async def _submit(self, request: Request) -> Response:
         if self.down:
             return Response(status_code=503)
+        if self.stops_at_launch:
+            self.goes_on.clear()
+        await self.goes_on.wait()
         body = await request.json()
         name = body["submission_id"]
         if self.refuse:
@@ -166,6 +174,7 @@ class FakeRay:
         return Response(status_code=503) if self.down else JSONResponse([self._public(n) for n in self.jobs])
 
     async def _get(self, request: Request) -> Response:
+        await self.goes_on.wait()
         self.look()
         name = request.path_params["id"]
         if self.down:
@@ -213,7 +222,9 @@ class FakeRay:
 
 
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=60))
+    return httpx.AsyncClient(
+        timeout=20, trust_env=False, verify=authorities(), limits=httpx.Limits(keepalive_expiry=60)
+    )
 
 
 class Rig:
@@ -396,6 +407,8 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for ray in self.rays.values():
+            ray.goes_on.set()
         for p in list(self.running):
             await self.stop(p)
         for child in self.children.values():

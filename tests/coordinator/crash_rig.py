@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from coordinator_rig import Rig, job_folder
 
 from coordinator import failpoints
 from coordinator.app import Coordinator
 from coordinator.audit_verify import verify
 from coordinator.launcher import submission_id
+from tests.coordinator.coordinator_rig import Rig, job_folder
 
 RESTART_S = 0.2
 
@@ -40,7 +40,7 @@ class CrashRig(Rig):
 
     def arm(self, party: str, name: str) -> None:
         """Crash the party when it next passes the failpoint."""
-        assert name in failpoints.FAILPOINTS
+        assert name in failpoints.FAILPOINTS + failpoints.KUSCIA_FAILPOINTS
         self.armed = (party, name)
 
     def _pass(self, party: str, name: str) -> None:
@@ -59,6 +59,7 @@ class CrashRig(Rig):
         coordinator = self.running.pop(party)
         await abandon(coordinator)
         await asyncio.sleep(self.restart_s)
+        hang_up(coordinator)  # who came in the moment in which it died, and had not been seen yet
         self.dead.discard(party)
         await self.start(party)
 
@@ -110,19 +111,25 @@ async def abandon(coordinator: Coordinator) -> None:
     """End a coordinator as a kill of its process would: nothing is finished, nothing is said, sockets close."""
     worker = coordinator.worker
     worker._closing = worker._doer._closing = True
-    tasks = [*coordinator._tasks, *worker._steps, *worker._doer._tasks.values()]
+    tasks = [*coordinator._tasks, *coordinator._beats.values(), *worker._steps, *worker._doer._tasks.values()]
     for task in tasks:
         task.cancel()
     for server in coordinator._servers:
         for listener in getattr(server, "servers", []):
             listener.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
+    hang_up(coordinator)
     coordinator.context.ways.release_all()
     await asyncio.gather(*tasks, return_exceptions=True)
     coordinator.context.store._group.drop()  # what no COMMIT was begun for
     coordinator.context.store.close()
     await coordinator.context.peers.close()
+
+
+def hang_up(coordinator: Coordinator) -> None:
+    """End every connection to a coordinator."""
+    for server in coordinator._servers:
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
 
 
 async def everything_is_let_go(r: CrashRig, job_id: str) -> None:

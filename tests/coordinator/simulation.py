@@ -65,6 +65,12 @@ class World:
         self.parties["alice"].job = Job(JOB_ID, "alice", Phase.PROPOSED, {about.key: about})
         self.wishes = self._plan()
         self.leaving: tuple[dict[str, float], str] = {}, ""  # party -> when it hears of it, and who leaves
+        own = random.Random(f"revoke {seed}")  # of its own: stories without a revocation stay as they were
+        by, peer = own.sample(self.names, 2)
+        self.revoked = (by, peer, NOW + own.uniform(0, 40)) if own.random() < 0.05 else None
+        own = random.Random(f"hold {seed}")  # so with holds
+        begins = NOW + own.uniform(0, 20)
+        self.held = (own.choice(self.names), begins, begins + own.uniform(1, 20)) if own.random() < 0.1 else None
 
     def _plan(self) -> list[tuple[float, str, str]]:
         r = self.random
@@ -151,13 +157,29 @@ class World:
         if self.random.random() >= self.loss:  # the answer
             self.parties[sender].receipts.add((s.key, party.name))
 
+    def _shut(self, one: str, other: str) -> bool:
+        """Whether one of the two has revoked the other: nothing passes, either way."""
+        return bool(self.revoked) and {one, other} == set(self.revoked[:2]) and self.revoked[2] <= self.now
+
+    def _revoker(self) -> str:
+        return self.revoked[0] if self.revoked and self.revoked[2] <= self.now else ""
+
+    def _holds(self) -> str:
+        return self.held[0] if self.held and self.held[1] <= self.now < self.held[2] else ""
+
     def _reachable(self, sender: str, receiver: str) -> bool:
         other = self.parties[receiver]
+        if self._shut(sender, receiver):
+            return False
         return not other.never_again and other.down_until <= self.now and (sender, receiver) not in self.cut
 
     def _send(self, sender: str, receiver: str, s: Statement) -> None:
         for _ in range(2 if self.random.random() < self.repeat else 1):
-            if (sender, receiver) not in self.cut and self.random.random() >= self.loss:
+            if (
+                (sender, receiver) not in self.cut
+                and not self._shut(sender, receiver)
+                and self.random.random() >= self.loss
+            ):
                 self.flight.append((self.now + self.random.choice((0.01, 0.1, 0.5, 3)), sender, receiver, s))
 
     def _sign(self, party: Party, draft: Draft) -> Statement:
@@ -230,6 +252,9 @@ class World:
             timing=TIMING,
             consortium_digest="c" * 64,
             left=frozenset({self.leaving[1]} if self.leaving[0].get(party.name, self.now + 1) <= self.now else ()),
+            revoked=frozenset({o for o in self.names if party.name == self._revoker() and self._shut(party.name, o)}),
+            held="for an upgrade" if self._holds() == party.name else "",
+            maintenance=bool(self._holds()),
             driver=Driver(
                 party.drivers.get(job.attempt, "absent"),  # type: ignore[arg-type]
                 retryable=True,
@@ -342,7 +367,7 @@ class World:
         settled = {p.job.phase for p in self.parties.values() if p.job and p.job.settled}
         if len(settled) > 1:
             raise Broken(self._story(f"I5: settled as {sorted(settled)}"))
-        everyone = len(alive) == len(self.parties)
+        everyone = len(alive) == len(self.parties) and not self._revoker()
         for p in alive:
             if "live" in p.drivers.values() and (p.job is None or p.job.phase is not Phase.RUNNING):
                 raise Broken(self._story(f"I6: an orphan driver at {p.name}"))

@@ -205,6 +205,15 @@ def test_any_changed_byte_of_an_export_is_found_in_its_line(file: bytes, tmp_pat
         assert found.record == line - 1
 
 
+def test_another_time_in_the_end_line_is_found(file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(file.replace(b'{"end":{"at":1', b'{"end":{"at":2'))
+    assert path.read_bytes() != file
+    found = Export(path).check(VERIFIER).fault
+    assert found is not None
+    assert "SHA-256" in found.message
+
+
 def test_exports_are_read_as_they_were_written(tmp_path: Path) -> None:
     heads = [witnessed(LOG[9]), witnessed(LOG[29])]
     whole = Export(export(tmp_path / "a.jsonl", LOG, heads))

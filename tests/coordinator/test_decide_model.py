@@ -19,7 +19,7 @@ from coordinator.failpoints import Step
 from coordinator.model import Job, Observed, Phase
 from coordinator.statements import Kind
 
-COUNT = 2000
+COUNT = 600
 
 
 def test_every_schedule_keeps_the_invariants() -> None:

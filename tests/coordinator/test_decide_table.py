@@ -49,6 +49,9 @@ YES = ApprovalBody(verdict="approve", proposal_digest="a" * 64, by="policy")
 RUN: dict[str, Any] = {"attempt": 1, "slot": 0, "starts": 1, "driver_gone": False}
 OK = Checks(1)
 GONE_ALICE, GONE_BOB = frozenset({"alice"}), frozenset({"bob"})
+HELD = "until 2026-12-01 23:00:00 UTC: an upgrade"
+AWAY = (abort(1, code="unreachable"), abort(2, code="no-promise"))
+"""Two of three rounds are lost."""
 LOADED: dict[str, Any] = {"driver": Driver("live", ready=True), "ways": Checks(1)}
 BOTH_READY = (ready("alice"), ready("bob"))
 LATE = NOW + 2000
@@ -72,6 +75,31 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
     ("asks for promises", job("alice", P.APPROVED, *BOTH), {}, (P.PREPARING, Kind.PREPARE, "attempt 1")),
     ("waits for a slot", job("alice", P.APPROVED, *BOTH), {"free_slot": None}, None),
     ("pauses before asking again", job("alice", P.APPROVED, *BOTH, retry_at=NOW + 1), {}, None),
+    ("held: asks for nothing", job("alice", P.APPROVED, *BOTH), {"held": HELD}, None),
+    (
+        "held: still ended by a wish",
+        job("alice", P.APPROVED, cancel("bob")),
+        {"held": HELD},
+        (P.CANCELLED, Kind.DECISION, "bob"),
+    ),
+    (
+        "held: says so when asked",
+        job("bob", P.APPROVED, *BOTH, prepare()),
+        {"held": HELD},
+        (P.PREPARING, None, "attempt 1"),
+    ),
+    (
+        "held: promises nothing",
+        job("bob", P.PREPARING, prepare(), attempt=1),
+        {"held": HELD},
+        (P.APPROVED, Kind.PROMISE, HELD),
+    ),
+    (
+        "held: what was promised may start",
+        job("bob", P.PROMISED, *PROMISED, start(), attempt=1, slot=0),
+        {"held": HELD},
+        (P.STARTING, None, "starts"),
+    ),
     ("asked", job("bob", P.APPROVED, *BOTH, prepare()), {}, (P.PREPARING, None, "attempt 1")),
     ("asked for what was aborted", job("bob", P.APPROVED, *BOTH, prepare(), abort()), {}, None),
     ("asked again for what it refused", job("bob", P.APPROVED, *BOTH, prepare(), attempt=1), {}, None),
@@ -188,10 +216,61 @@ STEPS: list[tuple[str, Job, dict[str, Any], tuple[Phase | None, Kind | None, str
         (P.ENDING, Kind.OUTCOME, "bob has left the consortium"),
     ),
     (
+        "an attempt with a party that is revoked here ends",
+        job("alice", P.RUNNING, *PROMISED, start(), attempt=1, slot=0, driver_gone=False),
+        {"driver": Driver("live"), "revoked": GONE_BOB},
+        (P.ENDING, Kind.OUTCOME, "alice has revoked bob"),
+    ),
+    (
+        "no promise with a party that is revoked here",
+        job("bob", P.PREPARING, *BOTH, prepare(), attempt=1, prepared_at=NOW),
+        {"checks": OK, "revoked": GONE_ALICE},
+        (P.APPROVED, Kind.PROMISE, "bob has revoked alice"),
+    ),
+    (
+        "a promise to an initiator that is revoked here is given up with a signature",
+        job("bob", P.PROMISED, *PROMISED, attempt=1, slot=0, prepared_at=NOW),
+        {"revoked": GONE_ALICE},
+        (P.FAILED, Kind.OUTCOME, "bob has revoked alice"),
+    ),
+    (
+        "the initiator ends an open job of a party that it revoked",
+        job("alice", P.APPROVED, *BOTH),
+        {"revoked": GONE_BOB},
+        (P.FAILED, Kind.DECISION, "alice has revoked bob"),
+    ),
+    (
         "a full party is asked again",
         job("alice", P.PROMISED, refusal("bob", "busy"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
         {},
         (P.APPROVED, Kind.DECISION, "bob refused"),
+    ),
+    *(
+        (
+            f"a party that refuses with {code} is asked again",
+            job("alice", P.PROMISED, refusal("bob", code), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
+            {},
+            (P.APPROVED, Kind.DECISION, "bob refused"),
+        )
+        for code in ("maintenance", "release")
+    ),
+    (
+        "a party that cannot be reached in the maintenance window costs no round",
+        job("alice", P.PROMISED, *AWAY, refusal("bob", "unreachable", 3), attempt=3, slot=0, prepared_at=NOW),
+        {"maintenance": True},
+        (P.APPROVED, Kind.DECISION, "bob refused"),
+    ),
+    (
+        "a party that is silent in the maintenance window costs no round",
+        job("alice", P.PROMISED, *AWAY, promise("alice", 3), attempt=3, slot=0, prepared_at=NOW - 10),
+        {"maintenance": True},
+        (P.APPROVED, Kind.DECISION, "no promise of bob"),
+    ),
+    (
+        "what is wrong stays wrong in the maintenance window",
+        job("alice", P.PROMISED, refusal("bob"), promise("alice"), attempt=1, slot=0, prepared_at=NOW),
+        {"maintenance": True},
+        (P.FAILED, Kind.DECISION, "bob refused"),
     ),
     (
         "a party that cannot reach another is asked again",
@@ -453,7 +532,7 @@ def test_step(record: Job, sight: dict[str, Any], expected: tuple[Phase | None, 
 
 
 def test_every_phase_has_a_row_and_only_drawn_arrows_are_used() -> None:
-    assert {row[1].phase for row in STEPS} >= set(Phase) - {P.SUCCEEDED, P.CANCELLED, P.DIVERGED}
+    assert {row[1].phase for row in STEPS} >= set(Phase) - {P.SUSPENDED, P.SUCCEEDED, P.CANCELLED, P.DIVERGED}
 
 
 @pytest.mark.parametrize("phase", [p for p in Phase if p is not P.DIVERGED])

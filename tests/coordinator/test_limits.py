@@ -19,10 +19,10 @@ from coordinator.buckets import Buckets, Refusals
 from coordinator.config import Limits
 from coordinator.driver_log import Log, LogReader
 from coordinator.failpoints import Step
+from coordinator.findings import CheckError, check_peer
 from coordinator.limits import BodyLimit
 from coordinator.model import Phase
 from coordinator.peers import PeerError
-from coordinator.prepare import CheckError, _check_peer
 from coordinator.retention import Retention
 
 
@@ -244,7 +244,7 @@ def test_too_many_requests_is_no_refusal_that_ends_a_job(tmp_path: Path, status:
 
         lone.context.peers.reach = reach  # type: ignore[method-assign]
         with pytest.raises(CheckError) as found:
-            await _check_peer(lone.context, "alice")
+            await check_peer(lone.context, "alice")
         assert found.value.code == code
 
     play(tmp_path, body)

@@ -223,6 +223,63 @@ async def test_it_may_come_back_to_its_place(three: Rig) -> None:
     assert await three.end(await three.submit("alice", job_folder(three.parties)), limit_s=60) == "succeeded"
 
 
+def revokes(gone: str, r: Rig, *, undo: bool = False) -> Edit:
+    """What `consortium revoke` brings: the digest of the consortium files stays."""
+
+    def change(document: dict[str, Any]) -> None:
+        if undo:
+            document |= {"revoked": {}, "peers": r.document(document["party"])["peers"]}
+        else:
+            document["peers"].pop(gone)
+            document["revoked"] = {gone: r.public(gone)}
+
+    return change
+
+
+async def test_a_peer_is_revoked_by_one_party_alone_and_trusted_again(three: Rig) -> None:
+    ours = await three.submit("alice", job_folder(TWO, parameters={"seconds": 5}))
+    with_carol = await three.submit("bob", job_folder(three.parties, parameters={"seconds": 60}))
+    await running(three, ours, *TWO)
+    await running(three, with_carol, *three.parties)
+    await reload(three, "alice", revokes("carol", three))
+    for party in TWO:
+        seen = await three.until(with_carol, "failed", party, limit_s=60)
+        assert "alice has revoked carol" in seen["reason"]
+    await three.until(with_carol, "failed", "carol", limit_s=60)  # bob is no party to it, and tells her
+    assert await three.end(ours, *TWO, limit_s=60) == "succeeded"
+    (record,) = records(three, "alice", "revoked")
+    assert (record["peer"], "carol is trusted no more" in record["reason"]) == ("carol", True)
+    assert records(three, "bob", "revoked") == []
+    status = (await three.call("alice", "GET", "status")).json()
+    assert (status["revoked"], sorted(status["peers"])) == (["carol"], ["bob"])
+
+    refused = await three.submit_refused("alice", job_folder(three.parties))
+    assert "alice has revoked ['carol']" in refused
+    late = await three.submit("carol", job_folder(["alice", "carol"]))
+    end = time.monotonic() + 60
+    while "is not a peer" not in str((await three.job("carol", late))["undelivered"]):
+        assert time.monotonic() < end, await three.job("carol", late)
+        await asyncio.sleep(0.1)
+    assert await three.end(await three.submit("bob", job_folder(["bob", "carol"])), "bob", "carol") == "succeeded"
+
+    await reload(three, "alice", revokes("carol", three, undo=True))
+    assert [record["peer"] for record in records(three, "alice", "unrevoked")] == ["carol"]
+    assert await three.end(await three.submit("alice", job_folder(three.parties)), limit_s=60) == "succeeded"
+
+
+async def test_the_last_peer_may_be_revoked(tmp_path: Path) -> None:
+    async with rig(tmp_path, TWO, slots=2, **PATIENT) as r:
+        job_id = await r.submit("bob", job_folder(TWO, parameters={"seconds": 60}))
+        await running(r, job_id, *TWO)
+        await reload(r, "alice", revokes("bob", r))
+        assert "alice has revoked bob" in (await r.until(job_id, {"ending", "failed"}, "alice", limit_s=60))["reason"]
+        assert (await r.call("alice", "GET", "status")).json()["peers"] == {}
+        await r.stop("alice")
+        await r.start("alice")
+        assert records(r, "alice", "started")[-1]["revoked"] == ["bob"]
+        assert not r.running["alice"]._beats
+
+
 def _moved(document: dict[str, Any]) -> None:
     document["members"] = ["bob", "alice", "carol"]
 
@@ -240,6 +297,9 @@ WRONG: dict[str, tuple[Edit, int, str]] = {
     "left and still a peer": (lambda d: d.update(left={"bob": "x"}), 422, "they must be the other members"),
     "left and no member": (lambda d: d.update(left={"dave": "x"}), 422, "left names ['dave']"),
     "left is this party": (lambda d: d.update(left={"alice": "x"}), 422, "alice has left"),
+    "revoked and still a peer": (lambda d: d.update(revoked={"bob": "x"}), 422, "they must be the other members"),
+    "revoked and no member": (lambda d: d.update(revoked={"dave": "x"}), 422, "revoked names ['dave']"),
+    "revoked is this party": (lambda d: d.update(revoked={"alice": "x"}), 422, "a party revokes others"),
     "another order": (_moved, 422, "a member's place decides port numbers"),
     "a member is gone": (_gone, 422, "whoever leaves is named in `left`"),
     "another port": (lambda d: d["ports"].update(peer=1), 409, "ports: another value takes a restart"),

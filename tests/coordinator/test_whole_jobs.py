@@ -285,6 +285,22 @@ def test_a_launch_that_ray_refuses_fails_with_its_answer(tmp_path: Path) -> None
     play(body, tmp_path)
 
 
+@pytest.mark.parametrize("party", ["alice", "bob"])
+def test_a_ray_that_stands_still_while_a_driver_is_launched_ends_the_attempt(tmp_path: Path, party: str) -> None:
+    async def body(r: Rig) -> None:
+        r.rays[party].stops_at_launch = True
+        job_id = await r.submit("alice")
+        seen = await r.until(job_id, "ending", party)
+        assert f"the Ray of {party} does not answer" in seen["reason"]
+        r.rays[party].stops_at_launch = False
+        r.rays[party].goes_on.set()
+        assert await r.end(job_id) == "failed"
+        while not no_drivers(r):
+            await asyncio.sleep(0.05)
+
+    play(body, tmp_path)
+
+
 def test_an_orphan_driver_is_stopped_at_start(tmp_path: Path) -> None:
     async def run() -> None:
         async with Rig(tmp_path, ["alice", "bob"]) as r:

@@ -121,7 +121,7 @@ def test_an_expired_certificate(workspace: Path) -> None:
             lambda d: d["config"].update({"consortium:gatewayCertificate": old.certificate}),
         ),
     ):
-        expect(workspace, "expired", "consortium:gatewayCertificate", "consortium join alice --renew")
+        expect(workspace, "expired", "consortium:gatewayCertificate", "consortium rotate certificate")
 
 
 def test_a_data_file_that_is_missing(workspace: Path) -> None:

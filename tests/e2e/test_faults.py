@@ -20,7 +20,7 @@ CHOSEN = (
     "expired certificate / running / initiator",
     "disk full / running / participant",
     "duplicated messages / preparing / initiator",
-    "pause party / pending / participant",
+    "kill party / ending / participant",
 )
 
 

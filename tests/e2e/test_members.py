@@ -10,6 +10,8 @@ import pytest
 from testing import Consortium, Node, Party, Run
 from testing.members import admit, dismiss
 
+pytestmark = pytest.mark.long
+
 ROUNDS = """
 import os
 import time

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from consortium.nodefiles import Secrets
 from consortium.spec import Model
 from tests import builders
 from tests.gateway.conftest import Gateway, connect, run
@@ -57,9 +58,9 @@ def three(tmp_path: Path, apart: dict[str, str]) -> Iterator[dict[str, Gateway]]
         yield running
 
 
-def converge(gateway: Gateway, model: Model) -> None:
+def converge(gateway: Gateway, model: Model, secrets: Secrets | None = None) -> None:
     """What roles/base does: rename new files into place, in their order; remove at the end what is listed no more."""
-    wanted = gateway_files(model, builders.secrets(gateway.party), gateway.folder, gateway.replaced)
+    wanted = gateway_files(model, secrets or builders.secrets(gateway.party), gateway.folder, gateway.replaced)
     for name, content in wanted.items():
         if not (gateway.folder / name).exists() or (gateway.folder / name).read_text() != content:
             gateway.lay(name, content)

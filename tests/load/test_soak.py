@@ -21,6 +21,7 @@ from tests.load.gateway_rig import GatewayRig
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)  # a slow machine may need long to get over a fault
 def test_a_minute_of_soak(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "1", "--seed", "7", "--results", str(tmp_path)]

@@ -155,9 +155,8 @@ def test_ansible_lays_the_very_bytes_and_evaluates_none_of_them(tmp_path: Path) 
         for n, text in enumerate(texts.values())
     ]
     payload = {"one": {"group": "head", "base_files": [file.as_variables() for file in laid]}}
-    inventory = _inventory({"payload": json.dumps(payload), "hosts": {"one": "one"}})
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory["head"]["one"].update(here)
+    inventory = _inventory(json.dumps(payload), {"one": here})
     play = tmp_path / "play"
     play.mkdir()
     (play / "site.yml").write_text(PLAY.replace("MANIFEST", str(tmp_path / "manifest")))

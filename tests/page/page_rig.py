@@ -8,11 +8,14 @@ import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "coordinator"))
 from coordinator_rig import OPERATOR_TOKEN, Rig
 
-__all__ = ["OPERATOR_TOKEN", "Rig", "Running"]
+__all__ = ["OPERATOR_TOKEN", "Rig", "Running", "Watched"]
 T = TypeVar("T")
 
 # Prints as it goes, so that a log can be watched.
@@ -74,3 +77,31 @@ class Running:
     def url(self, party: str, path: str = "/") -> str:
         """Address of a party's status page."""
         return f"http://127.0.0.1:{self.rig.ports[party][0]}{path}"
+
+
+class Watched:
+    """A page and what it did wrong. `expected` holds parts of console messages that the test provokes."""
+
+    def __init__(self, page: Page, running: Running) -> None:
+        self.page, self.running = page, running
+        self.expected: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(15_000)
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: self.complaints.append(str(e)))
+        page.on("request", lambda r: self._check_origin(r.url))
+
+    def _check_origin(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "data" and parts.netloc != urlsplit(self.running.url("alice")).netloc:
+            self.complaints.append(f"request to elsewhere: {url}")
+
+    def sign_in(self) -> None:
+        self.page.goto(self.running.url("alice"))
+        self.page.get_by_label("Operator's token").fill(OPERATOR_TOKEN)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("heading", name="Overview").wait_for()
+
+    def check(self) -> None:
+        left = [c for c in self.complaints if not any(part in c for part in self.expected)]
+        assert left == []

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Watched
 from coordinator_rig import OPERATOR_TOKEN, job_folder
-from page_rig import TALKATIVE, Running
+from page_rig import TALKATIVE, Running, Watched
 from playwright.sync_api import Page, expect
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text("utf-8")

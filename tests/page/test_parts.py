@@ -48,7 +48,15 @@ def peer(**changes: Any) -> dict[str, Any]:
 
 
 def status(**changes: Any) -> dict[str, Any]:
-    well: dict[str, Any] = {"party": "alice", "certificate_days": 200, "slots": {"all": 1, "used": {}}, "jobs": {}}
+    well: dict[str, Any] = {
+        "party": "alice",
+        "certificate_days": 200,
+        "slots": {"all": 1, "used": {}},
+        "jobs": {},
+        "revoked": [],
+        "held": "",
+        "kuscia": None,
+    }
     return well | {"peers": {"bob": peer()}} | changes
 
 
@@ -57,8 +65,11 @@ TROUBLE: list[tuple[str, dict[str, Any], str]] = [
     ("never seen", {"peers": {"bob": peer(up=False, heard_s=None, reached_s=None)}}, "never heard, never reached"),
     ("clock", {"peers": {"bob": peer(offset_ms=-200.0)}}, "differ by -200 ms; the bound is 250 ms"),
     ("audit", {"peers": {"bob": peer(audit={"fault": "head 7 twice"})}}, "contradicts itself: head 7 twice"),
-    ("certificate", {"certificate_days": 12.5}, "ends in 12.5 days: consortium join alice --renew"),
+    ("certificate", {"certificate_days": 12.5}, "ends in 12.5 days: consortium rotate certificate"),
     ("slots", {"slots": {"all": 1, "used": {0: "x"}}, "jobs": {"approved": 4}}, "Every slot is in use; 4 approved"),
+    ("revoked", {"revoked": ["carol"]}, "carol is revoked: nothing of it is let in"),
+    ("held", {"held": "until noon"}, "No attempt begins here until noon"),
+    ("kuscia", {"kuscia": {"url": "https://k", "error": "no answer"}}, "does not answer as it should: no answer"),
     ("diverged", {"jobs": {"diverged": 1}}, "two contradicting statements"),
 ]
 

@@ -26,7 +26,13 @@ def options(role: str) -> dict[str, Any]:
 
 
 def test_there_is_a_role_for_each_part_of_a_node() -> None:
-    assert NAMES == ["base", "coordinator", "gateway", "ray", "secretflow"]
+    assert NAMES == ["base", "coordinator", "gateway", "host", "kuscia", "ray", "secretflow"]
+
+
+def registered(role: str) -> set[str]:
+    """What a role's own tasks register or set."""
+    texts = [path.read_text() for path in (ROLES / role / "tasks").glob("*.yml")]
+    return {name for text in texts for name in re.findall(rf"(?:register: |^    )({role}_\w+)", text, re.M)}
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -52,10 +58,15 @@ def test_every_entry_is_a_task_file(role: str) -> None:
 @pytest.mark.parametrize("role", NAMES)
 def test_every_variable_a_role_uses_is_known(role: str) -> None:
     """A misspelt variable would otherwise show only on a node."""
-    known = set(options(role)) | {"base_laid", "base_service_definitions", "base_venv_sync"}
+    known = set(options(role)) | {"base_laid", "base_service_definitions", "base_venv_laid", "base_venv_there"}
     if role == "base":
         # of `service`, which has no entry; see the head of the specs
         known |= {"base_service_name", "base_service_reload", "base_reloaded"}
+    if role == "kuscia":
+        known |= registered(role)
+    if role == "host":
+        # registered or set by its own tasks, or given by consortium/reach.py to every host
+        known |= registered(role) | {"host_uv", "host_ca_bundle", "host_architecture"}
     for path in (ROLES / role / "tasks").glob("*.yml"):
         for expression in re.findall(r"\{\{(.*?)\}\}", path.read_text(), re.S):
             used = set(re.findall(rf"\b{role}_\w+", expression))

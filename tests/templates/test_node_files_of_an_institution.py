@@ -18,6 +18,8 @@ from consortium.render import TEMPLATES, TemplateFailed, render
 from consortium.spec import Model
 from coordinator.config import Config
 from tests import builders
+from tests.hosts.test_kuscia_host import files as kuscia_files
+from tests.hosts.test_kuscia_host import model as kuscia_model
 
 MEMBERS = ("alice", "bob", "carol", "dave", "erin")
 FOLDER = "/etc/consortium/gateway/"
@@ -195,8 +197,15 @@ def test_what_a_change_of_each_file_asks_for() -> None:
 CAROL = frozenset({"/etc/consortium/coordinator.json", f"{FOLDER}lds.yaml", f"{FOLDER}cds.yaml"})
 
 
-@pytest.mark.parametrize(("before", "after"), [(("alice", "bob"), ()), (("alice", "bob", "carol"), ("carol",))])
-def test_a_party_that_comes_or_goes_restarts_nothing(before: tuple[str, ...], after: tuple[str, ...]) -> None:
+CAME_OR_WENT: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("alice", "bob"), {}),
+    (("alice", "bob", "carol"), {"left": ("carol",)}),
+    (("alice", "bob", "carol"), {"settings": {"revoked": ["carol"]}}),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), CAME_OR_WENT)
+def test_a_party_that_comes_or_goes_restarts_nothing(before: tuple[str, ...], after: dict[str, Any]) -> None:
     secrets = builders.secrets()
 
     def digests(model: Model) -> dict[tuple[str, str], tuple[str, str]]:
@@ -206,7 +215,7 @@ def test_a_party_that_comes_or_goes_restarts_nothing(before: tuple[str, ...], af
                 found[host.role, file.path] = (file.digest, file.on_change)
         return found
 
-    old, new = digests(builders.model(*before)), digests(builders.model("alice", "bob", "carol", left=after))
+    old, new = digests(builders.model(*before)), digests(builders.model("alice", "bob", "carol", **after))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     assert {path for _, path in changed} == CAROL | {f"{FOLDER}sds/peer-carol.yaml"}
     assert {(new.get(key) or old[key])[1] for key in changed} == {"nothing", "reload"}
@@ -223,6 +232,27 @@ def test_of_a_party_that_left_the_key_stays_and_no_way() -> None:
     assert not any("bob" in file.content or "bob" in path for path, file in files["gateway"].items())
 
 
+def test_of_a_revoked_peer_the_key_stays_and_no_way_and_the_others_do_not_learn_of_it() -> None:
+    revoking = builders.model("alice", "bob", "carol", settings={"revoked": ["bob"]})
+    files = all_files(revoking)
+    config = Config.model_validate(json.loads(files["head"]["/etc/consortium/coordinator.json"].content))
+    assert config.revoked == {"bob": builders.signing_key("bob").public}
+    assert list(config.peers) == ["carol"]
+    assert not any("bob" in file.content or "bob" in path for path, file in files["gateway"].items())
+    assert revoking.digest() == builders.model("alice", "bob", "carol").digest()
+    both = builders.model("alice", "bob", "carol", left=("bob",), settings={"revoked": ["bob"]})
+    config = Config.model_validate(json.loads(all_files(both)["head"]["/etc/consortium/coordinator.json"].content))
+    assert (list(config.left), list(config.revoked), list(config.peers)) == (["bob"], [], ["carol"])
+
+
+def test_without_a_peer_the_public_port_lets_nobody_in() -> None:
+    alone = builders.model(settings={"revoked": ["bob"]})
+    (chain,) = listeners(alone)["public"]["filter_chains"]
+    assert "filter_chain_match" not in chain
+    assert [one["name"] for one in chain["filters"]] == ["envoy.filters.network.direct_response"]
+    assert set(listeners(alone)) == {"public", "operator"}
+
+
 def test_one_change_changes_the_digest_of_the_files_it_is_about() -> None:
     secrets, host = builders.secrets(), hosts_of(builders.model())[-1]
     before = {f.path: f.digest for f in files_for(builders.model(), secrets, host)}
@@ -232,10 +262,14 @@ def test_one_change_changes_the_digest_of_the_files_it_is_about() -> None:
 
 
 def test_every_template_is_used_and_its_path_is_the_nodes() -> None:
-    targets = {f.path for files in all_files(builders.model()).values() for f in files.values()}
+    placements = (builders.model(), builders.model(settings=builders.on_hosts()))
+    targets = {f.path for model in placements for files in all_files(model).values() for f in files.values()}
+    targets |= set(kuscia_files(kuscia_model()))
+    shared = {re.sub(r"/peer-[a-z]+\.yaml$", "/peer.yaml", t) for t in targets}
+    shared |= {re.sub(r"/consortium-(ray|coordinator|gateway)\.service", "/consortium.service", t) for t in targets}
     for template in TEMPLATES.rglob("*.j2"):
         target = "/" + str(template.relative_to(TEMPLATES)).removesuffix(".j2")
-        assert target in {re.sub(r"/peer-[a-z]+\.yaml$", "/peer.yaml", t) for t in targets}, template
+        assert target in shared, template
 
 
 @pytest.mark.parametrize("template", sorted(str(p.relative_to(TEMPLATES)) for p in TEMPLATES.rglob("*.j2")))
