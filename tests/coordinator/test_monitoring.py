@@ -12,7 +12,7 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from coordinator_rig import GATEWAY_TOKEN, OPERATOR_TOKEN, Rig, rig
+from coordinator_rig import GATEWAY_TOKEN, HASTY, OPERATOR_TOKEN, Rig, rig
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from test_settings_and_parts import certificate
@@ -146,7 +146,7 @@ def test_the_numbers_are_those_of_what_happened(shown: str) -> None:
 
 def test_a_lease_ages_while_a_peer_is_silent(tmp_path: Path) -> None:
     async def run() -> None:
-        async with rig(tmp_path) as r:
+        async with rig(tmp_path, timeouts=HASTY) as r:
             job_id = await r.submit("alice", parameters={"seconds": 30})
             await r.until(job_id, "running")
             await asyncio.sleep(0.5)
