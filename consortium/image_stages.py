@@ -34,6 +34,7 @@ _UP_TIME = (
     "library/node_service.py",
     *(f"tasks/{step}.yml" for step in ("leave", "drain", "stay")),
     "library/ray_drain.py",
+    "files/finishing.py",
 )
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 

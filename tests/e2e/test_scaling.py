@@ -27,7 +27,7 @@ from coordinator.session import session
 def work(until):
     while not os.path.exists(until):
         time.sleep(0.2)
-    # Too much to travel with the answer: the head fetches it from the worker, which is drained by then.
+    # Too much to travel with the answer: it stays with the worker, which is drained by then, until somebody asks.
     return os.uname().nodename, bytes(2**20)
 
 
@@ -38,6 +38,8 @@ with session() as s:
             time.sleep(0.5)
         task = work.options(resources={f"node:{there[0]['NodeManagerAddress']}": 0.01}).remote(s.parameters["until"])
         print("at work", flush=True)
+        ray.wait([task], fetch_local=False)
+        time.sleep(3)  # nothing runs there any more, and nobody has fetched the answer yet
         where, _ = ray.get(task)
     s.result({"where": sf.reveal(s.pyu("alice")(lambda value: value)(where))})
 """

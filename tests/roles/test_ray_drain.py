@@ -17,9 +17,8 @@ from consortium.node_paths import RAY_LEAVING
 ROLE = Path(__file__).parents[2] / "roles" / "ray"
 
 
-@pytest.fixture(scope="module")
-def drain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ray_drain", ROLE / "library" / "ray_drain.py")
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -27,12 +26,22 @@ def drain() -> ModuleType:
     return module
 
 
-class Nodes:
-    """A Ray whose nodes end `lasts` looks after they were drained."""
+@pytest.fixture(scope="module")
+def drain() -> ModuleType:
+    return load(ROLE / "library" / "ray_drain.py")
 
-    def __init__(self, lasts: int, *names: str) -> None:
+
+@pytest.fixture(scope="module")
+def finishing() -> ModuleType:
+    return load(ROLE / "files" / "finishing.py")
+
+
+class Nodes:
+    """A Ray whose watches need `starts` looks to run, and whose nodes end `lasts` looks after they were drained."""
+
+    def __init__(self, lasts: int, *names: str, starts: int = 0) -> None:
         self.alive = {name.encode().hex(): (name, True) for name in names}
-        self.lasts, self.drained = lasts, list[str]()
+        self.lasts, self.starts, self.drained = lasts, starts, list[str]()
 
     def nodes(self) -> dict[str, tuple[str, bool]]:
         self.lasts -= bool(self.drained)
@@ -40,7 +49,15 @@ class Nodes:
             self.alive |= {node: (self.alive[node][0], False) for node in self.drained}
         return dict(self.alive)
 
+    def draining(self, node: str) -> bool:
+        return node in self.drained
+
+    def watched(self, node: str) -> bool:
+        self.starts -= 1
+        return self.starts < 0
+
     def drain(self, node: str) -> None:
+        assert self.starts < 0, "what is drained without a watch loses its last answer"
         self.drained.append(node)
 
     def holder(self, node: str) -> str:
@@ -56,6 +73,41 @@ def test_a_worker_is_drained_once_and_its_end_awaited(drain: ModuleType) -> None
     ray = Nodes(2, "alice-worker-1", "alice-worker-2")
     assert drain.wait(ray, ["alice-worker-2"], time.time() + 60) == {}
     assert ray.drained == [b"alice-worker-2".hex()]
+
+
+def test_a_worker_is_drained_only_once_it_is_watched(drain: ModuleType) -> None:
+    ray = Nodes(1, "alice-worker-2", starts=2)
+    assert drain.wait(ray, ["alice-worker-2"], time.time()) != {}
+    assert ray.drained == []
+    assert drain.wait(ray, ["alice-worker-2"], time.time() + 60) == {}
+
+
+def test_a_drain_that_a_former_up_asked_for_is_waited_for(drain: ModuleType) -> None:
+    ray = Nodes(1, "alice-worker-2", starts=1000)
+    ray.drained.append(b"alice-worker-2".hex())
+    assert drain.wait(ray, ["alice-worker-2"], time.time() + 60) == {}
+
+
+TOTAL = {"CPU": 2.0, "object_store_memory": 100.0, "node:10.0.0.2": 1.0}
+OWN = {"node:10.0.0.2": 0.999}
+"""Less, for the bit that the watch holds."""
+
+
+@pytest.mark.parametrize(
+    ("available", "programs", "found"),
+    [
+        ({}, ["ray::IDLE", "/opt/python"], []),
+        ({"CPU": 1.0}, [], ["CPU"]),
+        ({"object_store_memory": 99.0}, ["ray::IDLE"], ["object_store_memory"]),
+        ({}, ["ray::IDLE", "ray::PYUActor"], ["ray::PYUActor"]),  # an actor of no CPU
+    ],
+)
+def test_what_of_a_node_is_needed(finishing: ModuleType, available: Any, programs: list[str], found: list[str]) -> None:
+    assert finishing.needed(TOTAL | OWN | available, TOTAL, programs) == found
+
+
+def test_a_resource_that_the_gcs_does_not_name_any_more_is_in_use(finishing: ModuleType) -> None:
+    assert finishing.needed({}, TOTAL, []) == ["CPU", "object_store_memory"]
 
 
 def test_at_the_end_of_a_round_who_holds_it_is_said(drain: ModuleType) -> None:
@@ -79,9 +131,9 @@ def test_jobs_are_named_as_the_operator_knows_them(drain: ModuleType, uses: Any,
 def test_a_ray_that_does_not_answer_is_no_drained_worker(drain: ModuleType, tmp_path: Path) -> None:
     config = tmp_path / "coordinator.json"
     config.write_text(json.dumps({"ray": {"address": "127.0.0.1:1", "jobs_url": "http://127.0.0.1:1"}}))
-    drained, text = drain.one_round(str(config), ["alice-worker-2"], time.time())
+    drained, text = drain.one_round(str(config), ["alice-worker-2"], "", time.time())
     assert not drained
-    assert "does not answer" in text
+    assert "does not do as asked" in text
 
 
 def test_launcher_and_role_speak_of_the_same_file() -> None:

@@ -1,18 +1,23 @@
 #!/usr/bin/python
 """Ansible module: take workers out of a Ray that runs, without loss. Runs on the head, with Ray's own Python.
 
-Ray gives a drained node no new work, lets it finish its tasks and actors and keep its objects while a job needs them,
-and then ends it. (In Ray 2.9 this is the GCS's DrainNode with the reason PREEMPTION: `ray drain-node` came later, and
-IDLE_TERMINATION refuses a node that is busy.) A drained node cannot be taken back, only started anew.
+Ray gives a drained node no new work, lets it finish its tasks and actors, and then ends it. (In Ray 2.9 this is
+DrainNode of the GCS, reason PREEMPTION: `ray drain-node` came later, and IDLE_TERMINATION refuses a node that is busy.)
+So that answers nobody has fetched yet are not lost with it, a job of Ray holds it until then: see files/finishing.py.
+A drained node cannot be taken back, only started anew.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -21,6 +26,7 @@ module: ray_drain
 short_description: Drains nodes of Ray and waits, for a round, until they have finished
 options:
   names: {description: Host names of the workers that go., type: list, elements: str, required: true}
+  watch: {description: The program that holds a drained node while it is needed., type: str, required: true}
   until: {description: "When to give up, in seconds since 1970.", type: float, required: true}
   round_s: {description: Seconds until the module answers at the latest., type: float, default: 10.0}
   config: {description: The coordinator's settings., type: path, default: /etc/consortium/coordinator.json}
@@ -28,7 +34,11 @@ options:
 
 REASON = "consortium up: fewer workers"
 GCS_S = 10
-DEAD = 2  # NodeStatus of autoscaler.proto
+DEAD, DRAINING = 2, 4  # NodeStatus of autoscaler.proto
+WATCH = "finishing-"
+"""Before a node's id: the name of the Ray job that holds it."""
+BIT = 0.001
+"""Of the resource that stands for the node's address: binds the job to it."""
 
 
 def still_there(names: Iterable[str], nodes: Mapping[str, tuple[str, bool]]) -> dict[str, str]:
@@ -58,16 +68,37 @@ def _job(submission: str, ray_job: str) -> str:
 class Ray:
     """What has to be asked of the running Ray. Every call is bounded."""
 
-    def __init__(self, address: str, jobs_url: str) -> None:
+    def __init__(self, address: str, jobs_url: str, watch: str) -> None:
         from ray._raylet import GcsClient
 
         self._gcs = GcsClient(address=address, nums_reconnect_retry=0)
         self._jobs_url = jobs_url.rstrip("/")
+        self._watch = watch
 
     def nodes(self) -> dict[str, tuple[str, bool]]:
         """Node id → (name, alive)."""
         found = self._gcs.get_all_node_info(timeout=GCS_S)
         return {node.hex(): (info["node_name"].decode(), info["state"] == 0) for node, info in found.items()}
+
+    def draining(self, node: str) -> bool:
+        """Whether the node is drained already."""
+        return any(state.status == DRAINING for state in self._states(node))
+
+    def watched(self, node: str) -> bool:
+        """Have the watch run on a node; whether it does by now. Raises RuntimeError when it failed."""
+        job = WATCH + node
+        found = self._call("GET", f"/api/jobs/{job}", missing={})
+        if found.get("status") in ("SUCCEEDED", "STOPPED", "FAILED"):  # it saw nothing to wait for before the drain
+            self._call("DELETE", f"/api/jobs/{job}")
+            if found["status"] == "FAILED":
+                raise RuntimeError(f"Ray job {job} failed: {found.get('message')}")
+            found = {}
+        if not found:
+            program = shlex.join([sys.executable, "-c", self._watch, node])
+            bit = {f"node:{state.node_ip_address}": BIT for state in self._states(node)}
+            body = {"submission_id": job, "entrypoint": f"exec {program}", "entrypoint_resources": bit}
+            self._call("POST", "/api/jobs/", body)
+        return found.get("status") == "RUNNING"
 
     def drain(self, node: str) -> None:
         """Ask for it; again is harmless."""
@@ -78,17 +109,19 @@ class Ray:
     def holder(self, node: str) -> str:
         """Who uses the node, for a person. That it cannot be told must not end the wait."""
         try:
-            return held_by(self._drivers(), self._uses(node), self._activity(node))
+            if not self.draining(node):
+                return f"nobody that is known: it is drained once Ray job {WATCH}{node} runs there"
+            activity = [text for s in self._states(node) if s.status != DEAD for text in s.node_activity]
+            return held_by(self._drivers(), self._uses(node), activity)
         except Exception as error:
             return f"who uses it cannot be told: {error}"
 
-    def _activity(self, node: str) -> list[str]:
+    def _states(self, node: str) -> list[Any]:
         from ray.core.generated import autoscaler_pb2
 
         reply = autoscaler_pb2.GetClusterStatusReply()
         reply.ParseFromString(self._gcs.get_cluster_status())
-        states = reply.cluster_resource_state.node_states
-        return [text for s in states if s.node_id.hex() == node and s.status != DEAD for text in s.node_activity]
+        return [state for state in reply.cluster_resource_state.node_states if state.node_id.hex() == node]
 
     def _uses(self, node: str) -> list[tuple[str, str]]:
         from ray.util.state import list_actors, list_tasks
@@ -98,15 +131,31 @@ class Ray:
         actors = list_actors(filters=[("state", "=", "ALIVE"), ("node_id", "=", node)], **ask)
         return [
             *((task.job_id, f"task {task.name}") for task in tasks if task.type == "NORMAL_TASK"),
-            *((actor.job_id, f"actor {actor.class_name}") for actor in actors),
+            *((a.job_id, f"actor {a.class_name}") for a in actors if not a.name.endswith(WATCH + node)),
         ]
 
     def _drivers(self) -> dict[str, str]:
-        request = urllib.request.Request(f"{self._jobs_url}/api/jobs/", headers={"User-Agent": "ray_drain"})  # noqa: S310 own
-        with urllib.request.urlopen(request, timeout=GCS_S) as answer:  # noqa: S310 own
-            found = json.load(answer)
+        found = self._call("GET", "/api/jobs/")
         jobs = found.values() if isinstance(found, dict) else found
         return {j["job_id"]: j.get("submission_id") or "" for j in jobs if j["status"] == "RUNNING" and j.get("job_id")}
+
+    def _call(self, method: str, path: str, body: object = None, missing: Any = None) -> Any:
+        """The Jobs API's answer; `missing` stands for a 404."""
+        request = urllib.request.Request(  # noqa: S310 the head's own
+            self._jobs_url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"User-Agent": "ray_drain", "Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=GCS_S) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and missing is not None:
+                return missing
+            raise RuntimeError(
+                f"{method} {path}: HTTP {error.code}: {error.read(1000).decode(errors='replace')}"
+            ) from error
 
 
 def wait(ray: Ray, names: Iterable[str], end: float) -> dict[str, str]:
@@ -114,22 +163,24 @@ def wait(ray: Ray, names: Iterable[str], end: float) -> dict[str, str]:
     asked: set[str] = set()
     while there := still_there(names, ray.nodes()):
         for node in there.keys() - asked:
-            ray.drain(node)
-            asked.add(node)
+            if ray.draining(node):
+                asked.add(node)
+            elif ray.watched(node):
+                ray.drain(node)
         if time.time() >= end:
             return {name: ray.holder(node) for node, name in there.items()}
         time.sleep(0.5)
     return {}
 
 
-def one_round(config: str, names: list[str], end: float) -> tuple[bool, str]:
+def one_round(config: str, names: list[str], watch: str, end: float) -> tuple[bool, str]:
     """Whether all have gone, and who holds which. A Ray that does not answer may just be restarting."""
     try:
         settings = json.loads(Path(config).read_text())["ray"]
-        held = wait(Ray(settings["address"], settings["jobs_url"]), names, end)
+        held = wait(Ray(settings["address"], settings["jobs_url"], watch), names, end)
     except Exception as error:
         time.sleep(max(0.0, end - time.time()))
-        return False, f"the Ray of the head does not answer: {type(error).__name__}: {error}"[:1000]
+        return False, f"the Ray of the head does not do as asked: {type(error).__name__}: {error}"[:1000]
     return not held, "; ".join(f"{name} is used by {by}" for name, by in sorted(held.items()))
 
 
@@ -137,6 +188,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
+            "watch": {"type": "str", "required": True},
             "until": {"type": "float", "required": True},
             "round_s": {"type": "float", "default": 10.0},
             "config": {"type": "path", "default": "/etc/consortium/coordinator.json"},
@@ -144,7 +196,7 @@ def main() -> None:
     )
     given = module.params
     end = min(time.time() + given["round_s"], given["until"])
-    drained, text = one_round(given["config"], given["names"], end)
+    drained, text = one_round(given["config"], given["names"], given["watch"], end)
     module.exit_json(changed=drained, drained=drained, late=time.time() >= given["until"], msg=text)
 
 
