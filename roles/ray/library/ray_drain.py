@@ -109,10 +109,11 @@ class Ray:
     def holder(self, node: str) -> str:
         """Who uses the node, for a person. That it cannot be told must not end the wait."""
         try:
-            if not self.draining(node):
-                return f"nobody that is known: it is drained once Ray job {WATCH}{node} runs there"
+            uses = self._uses(node)
+            if not uses and not self.draining(node):
+                return f"nobody that is known; its drain begins when Ray job {WATCH}{node} runs there"
             activity = [text for s in self._states(node) if s.status != DEAD for text in s.node_activity]
-            return held_by(self._drivers(), self._uses(node), activity)
+            return held_by(self._drivers(), uses, activity)
         except Exception as error:
             return f"who uses it cannot be told: {error}"
 
