@@ -45,7 +45,7 @@ PROBLEMS: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("not a member", lambda d: d.update(party="carol"), "it must be one of them"),
     ("peer missing", lambda d: d.update(peers={}), "they must be the other members ['bob']"),
     ("slot without port", lambda d: d.update(slots=2), "own.fed"),
-    ("too few heartbeats", lambda d: d["timeouts"].update(heartbeat_s=1.5), "at least two heartbeats"),
+    ("too few heartbeats", lambda d: d["timeouts"].update(heartbeat_s=5), "at least two heartbeats"),
     ("rule with a stranger", lambda d: d.update(policy=deny(initiators=["carol"])), "rule 'r' names ['carol']"),
     ("rule with a stranger's part", lambda d: d.update(policy=deny(parties=["dave"])), "rule 'r' names ['dave']"),
     ("rule on unknown data", lambda d: d.update(policy=deny(datasets=["tabel"])), "own datasets ['table']"),
