@@ -36,7 +36,7 @@ model: bootstrap  ## the long search over schedules of the protocol: 100,000 of 
 unit: bootstrap browser  ## the tests that need no container
 	$(RUN)pytest tests -m 'not docker and not e2e and not pulumi and not kubernetes and not ubuntu'
 
-long-test: bootstrap browser  ## what make test has no minutes for: an upgrade, keys, members, Kuscia's node, crashes and components, 200 jobs, a minute of soak
+long-test: bootstrap browser  ## what make test has no minutes for: an upgrade, keys, members, workers on machines, Kuscia's node, database, crashes and components, 200 jobs, a minute of soak
 	$(RUN)pytest tests -m 'long and not kubernetes'
 
 kuscia-test: bootstrap  ## Kuscia's objects before a real Kubernetes API server, which is built first: minutes, once

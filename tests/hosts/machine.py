@@ -9,7 +9,7 @@ import io
 import secrets
 import tarfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import docker
@@ -39,7 +39,7 @@ RUN echo 'DAEMON_OPTS="-F 1 -x"' > /etc/default/chrony && echo 'local stratum 10
  && mkdir -p /etc/systemd/system/ssh.service.d \\
  && printf '[Service]\\nExecStartPre=\\nExecStartPre=/usr/bin/ssh-keygen -A\\n' \\
       > /etc/systemd/system/ssh.service.d/test.conf \\
- && systemctl mask ssh.socket && systemctl enable ssh chrony
+ && systemctl mask ssh.socket chrony-wait && systemctl enable ssh chrony
 STOPSIGNAL SIGRTMIN+3
 HEALTHCHECK NONE
 ENTRYPOINT ["/sbin/init"]
@@ -87,6 +87,7 @@ class Machine:
         volumes: Mapping[str, str] | None = None,
         name: str = "",
         labels: Mapping[str, str] | None = None,
+        capabilities: Sequence[str] = (),
     ) -> None:
         v2 = str(engine.info().get("CgroupVersion", "1")) == "2"
         more = {"cgroupns": "host"} if v2 else {}
@@ -98,18 +99,22 @@ class Machine:
             labels={LABEL: "machine", **(labels or {})},
             tmpfs={"/run": "exec", "/run/lock": ""},
             volumes=mounts,
-            cap_add=["SYS_ADMIN", "NET_ADMIN"],
+            cap_add=["SYS_ADMIN", "NET_ADMIN", *capabilities],
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             ports={f"{inner}/tcp": (engine_address(), outer) for inner, outer in (published or {}).items()},
             shm_size="512m",
             **more,
         )
-        self.container.start()
-        self.container.reload()
-        self._wait()
-        for home, owner in (("/root", "root"), (f"/home/{USER}", USER)):
-            self.sh(f"mkdir -p {home}/.ssh && echo '{authorized}' >> {home}/.ssh/authorized_keys")
-            self.sh(f"chown -R {owner} {home}/.ssh && chmod -R go= {home}/.ssh")
+        try:
+            self.container.start()
+            self.container.reload()
+            self._wait()
+            for home, owner in (("/root", "root"), (f"/home/{USER}", USER)):
+                self.sh(f"mkdir -p {home}/.ssh && echo '{authorized}' >> {home}/.ssh/authorized_keys")
+                self.sh(f"chown -R {owner} {home}/.ssh && chmod -R go= {home}/.ssh")
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def address(self) -> str:
