@@ -6,11 +6,11 @@ In the node stands a program that only listens on Kuscia's ports (tests/kuscia/s
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import pytest
 
 from consortium.ansible import AnsibleFailed, Summary, run_playbook
 from consortium.converge import _inventory
+from consortium.nodefiles import Secrets
 from consortium.reach import on_hosts, play
 from tests.hosts.machine import USER, Machine, SshKey
-from tests.hosts.test_kuscia_host import PUBLIC, files, model
+from tests.hosts.test_kuscia_host import PUBLIC, files, model, secrets
 from tests.kuscia.institution import saved
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -36,6 +37,7 @@ class Host:
     key: str
     image_id: str
     archive: Path
+    known: Secrets = field(default_factory=secrets, repr=False)
 
     def run(self, *, leave: bool = False, cpus: float = 0.5, **changed: Any) -> Summary:
         node = {"image_id": self.image_id, "archive": "kuscia.tar", **changed}
@@ -44,7 +46,9 @@ class Host:
         of = model(self.machine.settings(), ssh, node=node, resources=limits)
         reach = on_hosts(of, self.key)
         reach.variables["alice-head"]["kuscia_archive"] = str(self.archive)
-        payload = {"alice-head": {"group": "head", "base_files": [f.as_variables() for f in files(of).values()]}}
+        payload = {
+            "alice-head": {"group": "head", "base_files": [f.as_variables() for f in files(of, self.known).values()]}
+        }
         with play(reach, {}, self.key, leave=leave) as run:
             inventory = _inventory(json.dumps(payload), run.variables)
             return run_playbook(run.playbook, inventory, private_files=run.private_files)
@@ -77,7 +81,7 @@ def host(
 ) -> Iterator[Host]:
     image_id, archive = saved(engine, tmp_path_factory.mktemp("archive"))
     # An engine's layers cannot lie on those of the engine around it.
-    volume = engine.volumes.create(f"machine-engine-{secrets.token_hex(4)}", labels={"consortium.test-machine": "data"})
+    volume = engine.volumes.create(f"machine-engine-{uuid.uuid4().hex[:8]}", labels={"consortium.test-machine": "data"})
     try:
         store = {volume.name: "/var/lib/docker"}
         machine = Machine(engine, machine_image, ssh_key.public, volumes=store, capabilities=["SYS_PTRACE"])
