@@ -149,7 +149,9 @@ def prune(engine: str, base: str | None = None) -> list[str]:
     kept = {target for _, target in targets(origin(base))}
     removed = []
     with locked(cache_folder() / "bake.lock"):
-        used = {container.image.id for container in client.containers.list(all=True) if container.image}
+        used = {
+            container.image.id for container in client.containers.list(all=True, ignore_removed=True) if container.image
+        }
         for stage in reversed(STAGES):  # an image cannot go before those that stand on it
             for image in client.images.list(stage.repository):
                 if not kept & set(image.tags) and image.id not in used:

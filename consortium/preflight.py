@@ -82,7 +82,8 @@ def _ports(model: Model, engine: docker.DockerClient) -> Iterator[Problem]:
     ours = {
         (binding["HostIp"], int(binding["HostPort"]))
         for container in engine.containers.list(
-            filters={"label": [f"consortium.name={model.consortium.name}", f"consortium.party={model.party}"]}
+            ignore_removed=True,
+            filters={"label": [f"consortium.name={model.consortium.name}", f"consortium.party={model.party}"]},
         )
         for bindings in container.ports.values()
         for binding in bindings or []

@@ -95,7 +95,7 @@ def relay(consortium: Consortium, name: str, party: Party, target: str) -> Itera
 def _between(consortium: Consortium, sender: str, receiver: str) -> Iterator[Relay]:
     """The relay that stands on this link, or a new one."""
     name = _name(sender, receiver)
-    standing = consortium.engine.containers.list(filters={"name": f"^/?{consortium.name}-{name}$"})
+    standing = consortium.engine.containers.list(ignore_removed=True, filters={"name": f"^/?{consortium.name}-{name}$"})
     if standing:
         yield Relay(standing[0])
         return

@@ -125,12 +125,12 @@ def test_what_a_killed_run_left_is_reaped(python: Path, tmp_path: Path, engine: 
         name = said[-1].partition(":")[0]
         ours = {"label": f"consortium.name={name}"}
         end = time.monotonic() + 120
-        while not engine.containers.list(filters=ours):
+        while not engine.containers.list(filters=ours, ignore_removed=True):
             assert process.poll() is None, "".join(said)
             assert time.monotonic() < end, "no container appears"
             time.sleep(0.2)
         os.kill(process.pid, signal.SIGKILL)
-    assert engine.containers.list(all=True, filters=ours), "a kill takes nothing down"
+    assert engine.containers.list(all=True, filters=ours, ignore_removed=True), "a kill takes nothing down"
     with started(python, tmp_path, "-m", "consortium", "testing", "reap") as reaper:
         told, _ = reaper.communicate(timeout=120)
     assert reaper.returncode == 0, told
