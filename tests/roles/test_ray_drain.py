@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
+import sys
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from threading import Thread
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +87,69 @@ def test_a_worker_is_drained_only_once_it_is_watched(drain: ModuleType) -> None:
     assert drain.wait(ray, ["alice-worker-2"], time.time() + 60) == {}
 
 
+class JobsApi(BaseHTTPRequestHandler):
+    """Ray's Jobs API, for one job; `server.job` is it, or None."""
+
+    def answer(self, code: int, content: Any) -> None:
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def do_GET(self) -> None:
+        job = self.server.job  # type: ignore[attr-defined]
+        self.answer(200 if job else 404, job or "no such job")
+
+    def do_DELETE(self) -> None:
+        self.server.job = None  # type: ignore[attr-defined]
+        self.answer(200, {"deleted": True})
+
+    def do_POST(self) -> None:
+        self.server.job = json.loads(self.rfile.read(int(self.headers["content-length"])))  # type: ignore[attr-defined]
+        self.server.job["status"] = "PENDING"  # type: ignore[attr-defined]
+        self.answer(200, {})
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def jobs() -> Iterator[Any]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), JobsApi) as server:
+        server.job = None  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def its_ray(drain: ModuleType, jobs: Any) -> Any:
+    ray = object.__new__(drain.Ray)
+    ray._jobs_url, ray._watch = f"http://127.0.0.1:{jobs.server_port}", "print('it')"
+    ray._states = lambda _: [SimpleNamespace(node_ip_address="10.0.0.2")]
+    return ray
+
+
+@pytest.mark.parametrize("before", [None, "SUCCEEDED", "STOPPED"])
+def test_a_watch_is_started_on_the_node_and_waited_for(drain: ModuleType, jobs: Any, before: str | None) -> None:
+    """One that has ended saw an idle node before its drain was asked for, and what came since is not watched."""
+    jobs.job = before and {"status": before}
+    ray = its_ray(drain, jobs)
+    assert not ray.watched("ab12")
+    assert jobs.job["submission_id"] == "finishing-ab12"
+    assert jobs.job["entrypoint_resources"] == {"node:10.0.0.2": 0.001}
+    assert shlex.split(jobs.job["entrypoint"]) == ["exec", sys.executable, "-c", "print('it')", "ab12"]
+    assert not ray.watched("ab12")
+    jobs.job["status"] = "RUNNING"
+    assert ray.watched("ab12")
+
+
+def test_a_watch_that_fails_is_said_and_tried_again(drain: ModuleType, jobs: Any) -> None:
+    jobs.job = {"status": "FAILED", "message": "no python there"}
+    with pytest.raises(RuntimeError, match="finishing-ab12 failed: no python there"):
+        its_ray(drain, jobs).watched("ab12")
+    assert not its_ray(drain, jobs).watched("ab12")
+    assert jobs.job["status"] == "PENDING"
+
+
 def test_a_drain_that_a_former_up_asked_for_is_waited_for(drain: ModuleType) -> None:
     ray = Nodes(1, "alice-worker-2", starts=1000)
     ray.drained.append(b"alice-worker-2".hex())
@@ -97,6 +165,7 @@ OWN = {"node:10.0.0.2": 0.999}
     ("available", "programs", "found"),
     [
         ({}, ["ray::IDLE", "/opt/python"], []),
+        ({}, ["ray::IDLE_SpillWorker", "ray::IDLE_RestoreWorker"], []),  # stay, once objects were too many for memory
         ({"CPU": 1.0}, [], ["CPU"]),
         ({"object_store_memory": 99.0}, ["ray::IDLE"], ["object_store_memory"]),
         ({}, ["ray::IDLE", "ray::PYUActor"], ["ray::PYUActor"]),  # an actor of no CPU

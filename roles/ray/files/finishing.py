@@ -14,6 +14,8 @@ import time
 
 LOOKS, EVERY_S = 4, 0.5
 """So many looks in a row must find nothing. The GCS hears of objects every 0.1 s."""
+IDLE = ("ray::IDLE", "ray::IDLE_SpillWorker", "ray::IDLE_RestoreWorker")
+"""Titles of Ray processes that wait for work (ray/_private/ray_constants.py)."""
 
 
 def needed(available: dict[str, float], total: dict[str, float], programs: list[str]) -> list[str]:
@@ -22,7 +24,7 @@ def needed(available: dict[str, float], total: dict[str, float], programs: list[
     A resource named `node:` is a place, of which this job holds a bit itself; who else does has a process too.
     """
     held = [name for name in sorted(total) if not name.startswith("node:") and available.get(name, 0) < total[name]]
-    return held + sorted(name for name in programs if name.startswith("ray::") and name != "ray::IDLE")
+    return held + sorted(name for name in programs if name.startswith("ray::") and name not in IDLE)
 
 
 def resources(gcs: object, node: str) -> tuple[dict[str, float], dict[str, float]]:

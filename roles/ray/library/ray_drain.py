@@ -132,7 +132,7 @@ class Ray:
         actors = list_actors(filters=[("state", "=", "ALIVE"), ("node_id", "=", node)], **ask)
         return [
             *((task.job_id, f"task {task.name}") for task in tasks if task.type == "NORMAL_TASK"),
-            *((a.job_id, f"actor {a.class_name}") for a in actors if not a.name.endswith(WATCH + node)),
+            *((a.job_id, f"actor {a.class_name}") for a in actors if not (a.name or "").endswith(WATCH + node)),
         ]
 
     def _drivers(self) -> dict[str, str]:
