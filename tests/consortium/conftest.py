@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from consortium import cli
+from consortium.cli import _common
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(_common.out, "width", 200)  # the one was read when it was imported
 
     def run(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["consortium", *map(str, arguments)])
