@@ -83,7 +83,7 @@ def make_ca(
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(sign_certificates=True), critical=True)
+        .add_extension(key_usage(certificates=True, revocations=True), critical=True)
         .add_extension(constraint, critical=True)
         .add_extension(identifier, critical=False)
         .sign(private, hashes.SHA256())
@@ -116,7 +116,7 @@ def issue_gateway(ca: KeyPair, party: str, consortium: str, *, now: datetime | N
         .not_valid_before(now - BACKDATE)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(key_usage(data=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
@@ -214,11 +214,12 @@ def _raw_public(key: Ed25519PublicKey) -> str:
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 
-def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, data: bool = False, certificates: bool = False, revocations: bool = False) -> x509.KeyUsage:
+    """What a key may sign, and nothing else. `data`: what TLS and statements need (RFC 5280, 4.2.1.3)."""
     return x509.KeyUsage(
-        digital_signature=not sign_certificates,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
+        digital_signature=data,
+        key_cert_sign=certificates,
+        crl_sign=revocations,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

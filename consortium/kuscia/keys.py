@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from consortium.trust import BACKDATE, KeyPair
+from consortium.trust import BACKDATE, KeyPair, key_usage
 from consortium.trust_checks import PARSE_ERRORS, single
 
 KEY_BITS = 2048
@@ -55,7 +55,7 @@ def domain(party: str, key: str, *, now: datetime | None = None) -> Domain:
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + timedelta(days=DOMAIN_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(data=True, certificates=True), critical=True)
         .sign(private, hashes.SHA256())
     )
     return Domain(party, certificate.public_bytes(serialization.Encoding.PEM).decode(), _pem(private))
@@ -74,7 +74,7 @@ def issue_client(own: Domain, *, now: datetime | None = None) -> KeyPair:
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + timedelta(days=CLIENT_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(data=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .sign(ca, hashes.SHA256())
     )
@@ -120,17 +120,3 @@ def _pem(key: rsa.RSAPrivateKey) -> str:
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=signs_certificates,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

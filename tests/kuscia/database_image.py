@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-
 import docker
+
+from tests.kuscia import built_image
 
 ENTRY = """\
 #!/bin/sh
@@ -44,13 +43,5 @@ CMD ["mariadbd"]
 
 def build(engine: docker.DockerClient, base: str, name: str) -> str:
     """The image's id. `base`: an image of Debian that can reach its archive."""
-    made = io.BytesIO()
-    files = {"Dockerfile": RECIPE.format(base=base), "docker-entrypoint.sh": ENTRY, "healthcheck.sh": CHECK}
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content.encode()), 0o755
-            tar.addfile(entry, io.BytesIO(content.encode()))
-    made.seek(0)
-    image, _ = engine.images.build(fileobj=made, custom_context=True, tag=name, rm=True)
-    return str(image.id)
+    programs = {"docker-entrypoint.sh": ENTRY, "healthcheck.sh": CHECK}
+    return built_image.build(engine, name, RECIPE.format(base=base), programs)

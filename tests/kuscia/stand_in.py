@@ -4,10 +4,9 @@ in it, and nothing that Kuscia does. Kuscia's own image cannot be had everywhere
 
 from __future__ import annotations
 
-import io
-import tarfile
-
 import docker
+
+from tests.kuscia import built_image
 
 PROGRAM = r"""#!/usr/bin/perl
 use strict; use IO::Socket::INET; use IO::Select; $| = 1;
@@ -53,13 +52,5 @@ ENTRYPOINT ["tini", "--"]
 
 def build(engine: docker.DockerClient, base: str, name: str, forward: str = "") -> str:
     """The image's id. `base`: an image of Debian. `forward`: HOST:PORT of a KusciaAPI, which then answers on 8082."""
-    made = io.BytesIO()
-    files = {"Dockerfile": RECIPE.format(base=base), "kuscia": PROGRAM.replace("FORWARD", forward), "tini": TINI}
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), 0o755
-            tar.addfile(entry, io.BytesIO(content.encode()))
-    made.seek(0)
-    image, _ = engine.images.build(fileobj=made, custom_context=True, tag=name, rm=True)
-    return str(image.id)
+    programs = {"kuscia": PROGRAM.replace("FORWARD", forward), "tini": TINI}
+    return built_image.build(engine, name, RECIPE.format(base=base), programs)
